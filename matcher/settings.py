@@ -1,0 +1,63 @@
+"""Every number that a user may set, once, with its default; YAML files state differences. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """What is refused before decoding.
+
+    Args:
+        max_pixels: pictures with more pixels than this are listed as too_many_pixels
+        max_bytes: files larger than this are listed as too_large
+    """
+
+    max_pixels: int = 100_000_000
+    max_bytes: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class DescriptorSettings:
+    """A global descriptor: a backbone by name, which views of the pictures it sees, and what precision.
+
+    Args:
+        backbone: "timm:NAME", "transformers:NAME" or a local folder
+        weights: load trained weights (from the folder, the local cache, or the hub); false = random weights, for tests
+        seed: of random weights
+        size: side of the square input in pixels; null = what the backbone asks for
+        batch_size: views in one forward pass
+        query_views: names of views of the queries, see views.plan
+        reference_views: names of views of the references
+    """
+
+    backbone: str
+    weights: bool = True
+    seed: int = 0
+    size: int | None = None
+    batch_size: int = 32
+    query_views: list[str] = field(default_factory=lambda: ["whole"])
+    reference_views: list[str] = field(default_factory=lambda: ["whole"])
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """A nearest-neighbour index.
+
+    Args:
+        kind: flat (exact), fp16 (exact search on half precision), ivf (inverted lists), ivfpq (inverted lists of codes)
+        lists: inverted lists; null = about 4 * sqrt(rows)
+        probes: lists looked at for each query row
+        code_bytes: bytes a row takes in ivfpq
+        on_disk: keep the inverted lists in a memory-mapped file
+        gpu: search on a GPU (needs faiss-gpu); auto = where there is one
+    """
+
+    kind: Literal["flat", "fp16", "ivf", "ivfpq"] = "flat"
+    lists: int | None = None
+    probes: int = 16
+    code_bytes: int = 32
+    on_disk: bool = False
+    gpu: Literal["auto", "yes", "no"] = "auto"

@@ -61,3 +61,72 @@ class IndexSettings:
     code_bytes: int = 32
     on_disk: bool = False
     gpu: Literal["auto", "yes", "no"] = "auto"
+
+
+@dataclass(frozen=True)
+class SiftSettings:
+    """Keypoints of a picture (models/sift.py).
+
+    Args:
+        short_side: pictures are shrunk until their short side has this many pixels
+        enlarge_below: pictures with a shorter side than this are enlarged to it first
+        keypoints: at most this many a picture, shared out over the scales
+    """
+
+    short_side: int = 300
+    enlarge_below: int = 200
+    keypoints: int = 600
+
+
+@dataclass(frozen=True)
+class ShortlistSettings:
+    """How candidates are found.
+
+    Args:
+        per_query: candidates kept for a query
+    """
+
+    per_query: int = 20
+
+
+@dataclass(frozen=True)
+class SiftScorerSettings:
+    """Geometric verification of a pair by keypoints (scoring/sift.py).
+
+    Args:
+        ratio: a match counts if its distance is below this share of the second nearest's
+    """
+
+    ratio: float = 0.8
+
+
+@dataclass(frozen=True)
+class Scorers:
+    """Who judges a pair; null switches one off, and a second YAML file changes one without naming the others."""
+
+    sift: SiftScorerSettings | None = field(default_factory=SiftScorerSettings)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Everything that decides the result of a run: what an experiment file states differences of.
+
+    Args:
+        images: limits of the decoder
+        query_keypoints: keypoints of the queries
+        reference_keypoints: keypoints of the references
+        descriptor: a global descriptor beside the keypoints; null = none
+        index: the index over the reference keypoints
+        shortlist: how candidates are found
+        scorers: who judges a pair
+        fusion: JSON file made by `matcher fit_fusion`; a bare name is looked up in checkpoints/fusion
+    """
+
+    images: ImageSettings = field(default_factory=ImageSettings)
+    query_keypoints: SiftSettings = field(default_factory=SiftSettings)
+    reference_keypoints: SiftSettings = field(default_factory=SiftSettings)
+    descriptor: DescriptorSettings | None = None
+    index: IndexSettings = field(default_factory=lambda: IndexSettings(kind="ivf"))
+    shortlist: ShortlistSettings = field(default_factory=ShortlistSettings)
+    scorers: Scorers = field(default_factory=Scorers)
+    fusion: str = "keypoints"

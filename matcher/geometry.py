@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+SQUARE: Array = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])  # clockwise on the screen
 
 
 def identity() -> Array:
@@ -71,7 +72,7 @@ def apply(frame: ArrayLike, points: ArrayLike) -> Array:
 
 def corners(frame: ArrayLike) -> Array:
     """The view's corners in the image, (..., 4, 2): top left, top right, bottom right, bottom left of the view."""
-    return apply(frame, np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
+    return apply(frame, SQUARE)
 
 
 def is_mirrored(frame: ArrayLike) -> NDArray[np.bool_]:
@@ -94,32 +95,40 @@ def to_pixels(frame: ArrayLike, from_size_hw: tuple[int, int], to_size_hw: tuple
 def region(frame: ArrayLike) -> Array:
     """The part of the image that the view shows: a convex polygon (N, 2) inside the unit square, N = 0 if there is none.
 
-    A view whose plane passes the horizon inside the view (depth <= 0 at a corner) has no region.
+    Where the horizon of a perspective frame passes through the view, the image's square is looked up in the view
+    instead; a frame whose horizon passes through both shows no region.
     """
     array = np.asarray(frame, dtype=np.float64)
-    depths = np.array([array[2] @ (x, y, 1.0) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))])
-    if not np.isfinite(array).all() or not (np.all(depths > 1e-9) or np.all(depths < -1e-9)):
+    if not np.isfinite(array).all():
         return np.empty((0, 2))
-    return clip(corners(array), np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
+    if _one_sided(array):
+        return clip(corners(array), SQUARE)
+    if abs(np.linalg.det(array)) > 1e-12 and _one_sided(back := invert(array)):
+        return apply(array, clip(corners(back), SQUARE))
+    return np.empty((0, 2))
+
+
+def _one_sided(frame: Array) -> bool:
+    """Whether all of the unit square lies on one side of the frame's horizon."""
+    depths = SQUARE @ frame[2, :2] + frame[2, 2]
+    return bool(np.all(depths > 1e-9) or np.all(depths < -1e-9))
 
 
 def clip(polygon: Array, window: Array) -> Array:
     """The common part of two convex polygons (N, 2), (M, 2), in any orientation (Sutherland-Hodgman): (K, 2)."""
-    if signed_area(window) < 0:
-        window = window[::-1]
-    for start, end in zip(window, np.roll(window, -1, axis=0), strict=True):
-        if len(polygon) == 0:
-            break
-        edge = end - start
-        side = edge[0] * (polygon[:, 1] - start[1]) - edge[1] * (polygon[:, 0] - start[0])
-        kept: list[Array] = []
-        for here, there, a, b in zip(polygon, np.roll(polygon, -1, axis=0), side, np.roll(side, -1), strict=True):
+    points: list[list[float]] = polygon.tolist()
+    around: list[list[float]] = (window if signed_area(window) > 0 else window[::-1]).tolist()
+    for (x0, y0), (x1, y1) in zip(around, around[1:] + around[:1], strict=True):
+        side = [(x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) for x, y in points]
+        kept = []
+        for i, (x, y) in enumerate(points):
+            following, a, b = points[i + 1 - len(points)], side[i], side[i + 1 - len(points)]
             if a >= 0:
-                kept.append(here)
+                kept.append([x, y])
             if (a > 0 > b) or (a < 0 < b):
-                kept.append(here + (there - here) * (a / (a - b)))
-        polygon = np.array(kept).reshape(-1, 2)
-    return polygon
+                kept.append([x + (following[0] - x) * (a / (a - b)), y + (following[1] - y) * (a / (a - b))])
+        points = kept
+    return np.array(points, dtype=np.float64).reshape(-1, 2)
 
 
 def signed_area(polygon: Array) -> float:

@@ -68,14 +68,16 @@ class SiftSettings:
     """Keypoints of a picture (models/sift.py).
 
     Args:
-        short_side: pictures are shrunk until their short side has this many pixels
-        enlarge_below: pictures with a shorter side than this are enlarged to it first
-        keypoints: at most this many a picture, shared out over the scales
+        short_side: the short side, in pixels, that pictures are brought to first
+        enlarge: small pictures are enlarged towards short_side by this factor at most
+        keypoints: at most this many a picture, shared out over the scales, coarse ones first
+        contrast: OpenCV's contrastThreshold; low, because dark and blurred copies have little contrast
     """
 
     short_side: int = 300
-    enlarge_below: int = 200
+    enlarge: float = 2.0
     keypoints: int = 600
+    contrast: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,17 @@ class ShortlistSettings:
 
     Args:
         per_query: candidates kept for a query
+        keypoints: at most this many keypoints of a query vote
+        neighbours: nearest reference keypoints that each of them is compared with; the last one sets its weight
+        tried: references with the most votes whose votes are tested for one common transform
+        tolerance: how far a vote may lie from the transform, as a share of the reference's longer side
     """
 
-    per_query: int = 20
+    per_query: int = 10
+    keypoints: int = 600
+    neighbours: int = 5
+    tried: int = 60
+    tolerance: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -94,10 +104,17 @@ class SiftScorerSettings:
     """Geometric verification of a pair by keypoints (scoring/sift.py).
 
     Args:
-        ratio: a match counts if its distance is below this share of the second nearest's
+        ratio: a match counts if its distance is below this share of the second nearest's (Lowe)
+        matches: at most this many matches propose transforms, the most distinct ones
+        tolerance: how far an inlier may lie from the first transform, as a share of the reference's longer side;
+            the final one is held to a third of it
+        agreement_side: longer side, in pixels, at which the pixels of both pictures are compared
     """
 
-    ratio: float = 0.8
+    ratio: float = 0.85
+    matches: int = 250
+    tolerance: float = 0.03
+    agreement_side: int = 96
 
 
 @dataclass(frozen=True)
@@ -123,7 +140,7 @@ class Strategy:
     """
 
     images: ImageSettings = field(default_factory=ImageSettings)
-    query_keypoints: SiftSettings = field(default_factory=SiftSettings)
+    query_keypoints: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=400, keypoints=1000))
     reference_keypoints: SiftSettings = field(default_factory=SiftSettings)
     descriptor: DescriptorSettings | None = None
     index: IndexSettings = field(default_factory=lambda: IndexSettings(kind="ivf"))

@@ -1,0 +1,41 @@
+# make demo    finds edited copies among pictures that come with scikit-image, and writes demo/report.html
+# make test    ruff, mypy, then the tests
+# Both first make the environment in .venv: once, and again when setup.cfg changes.
+# EXTRAS=gpu,dev takes faiss-gpu instead of faiss-cpu, PYTHON=python3.13 another Python.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.matcher-installed
+EXTRAS ?= cpu,dev
+PYTHON ?=
+
+.PHONY: help demo test
+help:
+	@sed -n '/^$$/q; s/^# //p' Makefile
+
+demo: $(STAMP)
+	$(PY) -m matcher.demo --output demo
+
+test: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m pytest
+
+# uv installs faster than pip and takes the same wheels; where it cannot (an index that only pip knows), pip does it.
+$(STAMP): setup.cfg pyproject.toml | $(PY)
+	@echo "installing matcher[$(EXTRAS)] into $(VENV): a few minutes, about 6 GB"
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv || true
+	@$(PY) -m uv pip install --quiet --python $(PY) --compile-bytecode --editable '.[$(EXTRAS)]' \
+		|| $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(PY):
+	@for python in $(PYTHON) python3.12 python3.13 python3.11 python3.14 python3; do \
+		if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "making $(VENV) with $$($$python --version)"; \
+			exec $$python -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "matcher needs Python 3.11 or newer with its venv module, and finds none; install it (Debian, Ubuntu: apt-get install python3 python3-venv) or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
+	exit 1

@@ -1,0 +1,101 @@
+"""The words of a command line in, an exit code out: 0 done, 1 error, 2 usage, 130 interrupted.
+
+Data goes to stdout, logs and errors to stderr. With MATCHER_DEBUG=1 an error shows its traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from matcher import __version__
+from matcher.cli.verbs import VERBS, one_line
+from matcher.errors import MatcherError, UsageError
+
+INTERRUPTED = "interrupted; what was finished is kept, and the same command goes on from there"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The words after ``matcher`` (default: this process's) -> the exit code."""
+    words = list(sys.argv[1:] if words is None else words)
+    words[:1] = [word.replace("-", "_") if not word.startswith("-") else word for word in words[:1]]  # fit-fusion is fit_fusion
+    try:
+        text, code = answer(words)
+    except KeyboardInterrupt:
+        return complain(INTERRUPTED, 130)
+    except UsageError as error:
+        verb = f"{words[0]} " if words and words[0] in VERBS else ""
+        return complain(f"error: {error} (see matcher {verb}--help)", 2)
+    except (MatcherError, OSError) as error:
+        return complain(f"error: {error}", 1)
+    except Exception as error:
+        return complain(f"error: {type(error).__name__}: {error} (unexpected; MATCHER_DEBUG=1 shows where)", 1)
+    say(text)
+    return code
+
+
+def answer(words: Sequence[str]) -> tuple[str, int]:
+    """Does what the words ask for; what is to be printed and the exit code."""
+    if not words:
+        print(overview(), file=sys.stderr)
+        return "", 2
+    verb, *rest = words
+    if verb in ("-h", "--help"):
+        return overview(), 0
+    if verb == "--version":
+        return f"matcher {__version__}", 0
+    if verb in VERBS:
+        return do(verb, rest)
+    if verb.startswith("-"):
+        raise UsageError(f"the verb comes first: matcher VERB {verb} ...")
+    close = get_close_matches(verb, VERBS, n=1)
+    raise UsageError(f"there is no verb {verb}" + (f"; did you mean {close[0]}?" if close else ""))
+
+
+def do(verb: str, words: Sequence[str]) -> tuple[str, int]:
+    """Calls the verb; its result as text, and the result's own exit code if it has one."""
+    from matcher.cli.parser import parse
+    from matcher.cli.show import as_text
+
+    try:
+        call = parse(verb, words)
+    except SystemExit as done:  # --help and --print_config have printed
+        return "", int(done.code or 0)
+    log_to_stderr(logging.WARNING if call.manner.quiet else logging.INFO)
+    result = call.function(**call.arguments)
+    return as_text(result, as_json=call.manner.json), int(getattr(result, "exit_code", 0))
+
+
+def overview() -> str:
+    lines = [f"  {verb:<12}{one_line(verb)}" for verb in VERBS]
+    return "\n".join(["usage: matcher VERB [options]", "", *lines, "", "matcher VERB --help lists its options; matcher --version."])
+
+
+def log_to_stderr(level: int) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("matcher")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+
+
+def complain(sentence: str, code: int) -> int:
+    """Prints one line to stderr, and the traceback of the error being handled if MATCHER_DEBUG asks for it."""
+    if os.environ.get("MATCHER_DEBUG", "") not in ("", "0"):
+        traceback.print_exc()
+    print(f"matcher: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+def say(text: str) -> None:
+    """Prints to stdout; silent if the reader of our output left, as `head` does."""
+    try:
+        if text:
+            print(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,109 @@
+"""The parser's complaints -> one sentence that names the key, its file, and the nearest key that exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from inspect import signature
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import yaml
+
+from matcher.cli.words import config_files
+from matcher.shipped import shipped_names
+
+WHERE = re.compile(r'(?:Parser key "|argument --)([\w.]+)')
+UNKNOWN = (
+    re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<key>[^']+)'"),
+    re.compile(r"Option '(?P<key>[^']+)' is not accepted"),
+    re.compile(r"unrecognized arguments: --(?P<key>[^\s=]+)"),
+)
+KINDS = re.compile(r"Expected an? (.+?)(?:\. Got value: |\n|$)")
+VALUE = re.compile(r"(?:Got value: |Given value: )(.+)")
+INNER = re.compile(r"NestedArg\(key='(.+?)', val=(.+)\)")
+PLAIN = ((r"<class '(?:\w+\.)*(\w+)'>", r"\1"), (r"(?:typing\.)?Literal\[(.*?)\]", r"one of \1"), ("NoneType", "null"))
+NO_FILE = re.compile(r"File does not exist: '(.+)'")
+REQUIRED = re.compile(r"the following arguments are required: (.*)")
+
+
+def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[type | None], words: Sequence[str]) -> str:
+    """The parser's message, the verb, the dataclasses that were spread over it, the plain words -> one line."""
+    where = found[1] if (found := WHERE.search(message)) else ""
+    for unknown in filter(None, (pattern.search(message) for pattern in UNKNOWN)):
+        key = ".".join(filter(None, (where, unknown.groupdict().get("group"), unknown["key"])))
+        return f"there is no option {key}{in_file(key, words)}{nearest(key, list(known_keys(function, flags)))}"
+    if missing := REQUIRED.search(message):
+        return f"still needed: {', '.join(f'--{name}' for name in missing[1].split(', '))}"
+    if missing := NO_FILE.search(message):
+        names = [f"experiments/{name}" for name in shipped_names("experiments") if name.endswith(".yaml")]
+        return f"there is no config {missing[1]}; matcher comes with {', '.join(names)}"
+    if (kinds := KINDS.findall(message)) and (value := VALUE.search(message)):
+        if inner := INNER.search(message):
+            where, kinds = f"{where}.{inner[1]}", kinds[:1]
+        given = (inner[2] if inner else value[1]).strip("'")
+        return f"{where} must be {plain_kind(' or '.join(kinds))}, not {given}{in_file(where, words, given)}"
+    return " ".join(message.split()) + broken_file(words)
+
+
+def known_keys(function: Callable[..., Any], flags: Sequence[type | None]) -> Iterator[str]:
+    """Every key that the verb takes, with dots: strategy, strategy.images, strategy.images.max_pixels, ..."""
+    for name, parameter in signature(function).parameters.items():
+        yield name
+        if is_dataclass(parameter.default):
+            yield from nested_keys(type(parameter.default), f"{name}.")
+    for cls in filter(None, flags):
+        yield from nested_keys(cls, "")
+    yield from ("config", "print_config", "help")
+
+
+def nested_keys(cls: type, prefix: str) -> Iterator[str]:
+    hints = get_type_hints(cls)
+    for field in fields(cls):
+        yield prefix + field.name
+        for inner in (hints[field.name], *get_args(hints[field.name])):
+            if isinstance(inner, type) and is_dataclass(inner):
+                yield from nested_keys(inner, f"{prefix}{field.name}.")
+
+
+def nearest(key: str, known: Sequence[str]) -> str:
+    """The key that was probably meant: one that it begins, one spelt alike, or one of the same name elsewhere."""
+    last = key.rpartition(".")[2]
+    begun = [name for name in known if name.startswith(key)]
+    alike = get_close_matches(key, known, n=1, cutoff=0.7)
+    elsewhere = [name for name in known if name.rpartition(".")[2] == last]
+    return f"; did you mean {found[0]}?" if (found := begun or alike or elsewhere) else ""
+
+
+def plain_kind(kind: str) -> str:
+    """``<class 'int'>`` -> int, ``typing.Literal['a', 'b']`` -> one of 'a', 'b'."""
+    for pattern, word in PLAIN:
+        kind = re.sub(pattern, word, kind)
+    return kind
+
+
+def in_file(key: str, words: Sequence[str], value: str | None = None) -> str:
+    """`` (in FILE)`` for the config file that holds the key (with that value, if one is given); nothing if it was typed."""
+    for path in config_files(words):
+        node = content(path)
+        for part in key.split("."):
+            node = node[part] if isinstance(node, dict) and part in node else Ellipsis
+        if node is not Ellipsis and value in (None, str(node)):
+            return f" (in {path})"
+    return ""
+
+
+def broken_file(words: Sequence[str]) -> str:
+    """`` (in FILE)`` for the first config file that is not YAML."""
+    return next((f" (in {path})" for path in config_files(words) if Path(path).is_file() and content(path) is None), "")
+
+
+def content(path: str) -> Any:
+    """What a YAML file holds; None if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None

@@ -1,0 +1,35 @@
+"""Which function answers to which verb; only the module of a typed verb is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+VERBS = {
+    "run": "matcher.pipeline:run",
+    "compare": "matcher.pipeline:compare",
+    "describe": "matcher.pipeline:describe",
+    "index": "matcher.pipeline:index",
+    "shortlist": "matcher.pipeline:shortlist",
+    "score": "matcher.pipeline:score",
+    "fuse": "matcher.pipeline:fuse",
+    "calibrate": "matcher.pipeline:calibrate",
+    "evaluate": "matcher.pipeline:evaluate",
+    "report": "matcher.pipeline:report",
+    "synthesize": "matcher.pipeline:synthesize",
+    "fit_fusion": "matcher.pipeline:fit_fusion",
+    "doctor": "matcher.doctor:doctor",
+}
+POSITIONAL = frozenset({"compare"})  # matcher compare A B; everywhere else an argument is named
+
+
+def load(verb: str) -> Callable[..., Any]:
+    """A verb of the table -> its function."""
+    module, name = VERBS[verb].split(":")
+    return getattr(import_module(module), name)
+
+
+def one_line(verb: str) -> str:
+    """A verb of the table -> the first line of its function's docstring, without the full stop."""
+    return (load(verb).__doc__ or "").strip().partition("\n")[0].removesuffix(".")

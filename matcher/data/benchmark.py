@@ -1,0 +1,145 @@
+"""The folder of a made benchmark: pictures, masks, ground truth, edits and a card."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from matcher import __version__, geometry
+from matcher.data.edits import Edited
+from matcher.data.edits.edited import Pixels
+from matcher.errors import MatcherError
+from matcher.storage.aside import write_aside, write_json
+
+MAKER = "matcher synthesize"
+FOLDERS = ("references", "queries", "masks")
+FILES = ("ground_truth.csv", "edits.csv", "edits.jsonl", "references.csv", "card.json")
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query as made: whose copy it is ("" = of no reference), from which photo, and by which edits."""
+
+    query_id: str
+    reference_id: str
+    photo_id: str
+    families: str
+    severity: int
+    covered: float
+    frame: str
+    steps: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class BenchmarkSummary:
+    """What :func:`matcher.data.synthesize.synthesize` made.
+
+    Attributes:
+        output: the folder
+        references, positives, distractors: how many pictures
+        families: how many queries each family of edits is in
+        skipped: photos that could not be used
+    """
+
+    output: str
+    references: int
+    positives: int
+    distractors: int
+    families: dict[str, int]
+    skipped: int
+
+
+def describe_query(query_id: str, reference_id: str, photo_id: str, picture: Edited) -> Query:
+    """An edited picture -> its row in the tables."""
+    return Query(
+        query_id=query_id,
+        reference_id=reference_id,
+        photo_id=photo_id,
+        families="+".join(step.name for step in picture.steps) or "none",
+        severity=sum(step.severity for step in picture.steps),
+        covered=geometry.covered_share(picture.frame),
+        frame=" ".join(f"{number:.8g}" for number in (picture.frame + 0.0).ravel()),
+        steps=[asdict(step) for step in picture.steps],
+    )
+
+
+def claim(folder: Path) -> None:
+    """Make the folder, or empty it if an earlier ``synthesize`` made it. MatcherError if it holds anything else."""
+    card = folder / "card.json"
+    if folder.exists():
+        if not folder.is_dir():
+            raise MatcherError(f"{folder} is a file; name a folder for the benchmark")
+        if any(folder.iterdir()) and not made_here(card):
+            raise MatcherError(f"{folder} is not empty and was not made by {MAKER}; name another folder")
+        for name in FOLDERS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in FILES[:-1]:
+            (folder / name).unlink(missing_ok=True)
+    for name in FOLDERS:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    write_json(card, {"made_by": MAKER, "complete": False})
+
+
+def made_here(card: Path) -> bool:
+    """Does the card say that ``synthesize`` made the folder?"""
+    try:
+        content = json.loads(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("made_by") == MAKER
+
+
+def write_jpeg(path: Path, pixels: Pixels, quality: int) -> None:
+    """Pixels (H, W, 3) RGB -> JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=quality)
+    write_bytes(path, buffer.getvalue())
+
+
+def write_mask(path: Path, visible: np.ndarray) -> None:
+    """Mask (H, W) bool -> PNG file, 255 where the original is seen."""
+    _, encoded = cv2.imencode(".png", visible.astype(np.uint8) * 255)
+    write_bytes(path, encoded.tobytes())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """The file appears whole or not at all."""
+    with write_aside(path) as file:
+        file.write(data)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Rows -> CSV file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode("utf-8"))
+
+
+def write_tables(folder: Path, queries: Sequence[Query], references: Sequence[tuple[str, str, str]]) -> None:
+    """The tables of the benchmark: ground truth, edits (short and in full), and which photo each reference is."""
+    write_table(folder / "references.csv", ("reference_id", "photo_id", "path"), references)
+    write_table(folder / "ground_truth.csv", ("query_id", "reference_id"), ((q.query_id, q.reference_id) for q in queries))
+    header = ("query_id", "reference_id", "families", "severity", "covered", "frame")
+    rows = ((q.query_id, q.reference_id, q.families, q.severity, f"{q.covered:.4f}", q.frame) for q in queries)
+    write_table(folder / "edits.csv", header, rows)
+    lines = (json.dumps({name: value for name, value in asdict(q).items() if name not in ("families", "severity")}) for q in queries)
+    write_bytes(folder / "edits.jsonl", "".join(line + "\n" for line in lines).encode("ascii"))
+
+
+def write_card(folder: Path, arguments: dict[str, Any], summary: BenchmarkSummary, skipped: list[dict[str, str]]) -> None:
+    """How the benchmark was made; the last file to be written."""
+    counts = {name: getattr(summary, name) for name in ("references", "positives", "distractors", "families")}
+    card = {"made_by": MAKER, "complete": True, "version": __version__, "arguments": arguments, "counts": counts, "skipped": skipped}
+    write_json(folder / "card.json", card)

@@ -1,0 +1,112 @@
+"""A CSV or Parquet table with an id and a path column -> the pictures that it names, its other columns carried along."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matcher.errors import MatcherError
+from matcher.images.files import printable, storable
+from matcher.images.listing import Listing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_OWN_ID = {"queries": "query_id", "references": "reference_id"}
+_RESERVED = ("bytes", "mtime_ns")  # columns of an ImageSet, read from the files instead
+
+
+def list_csv(place: str, side: str) -> Listing:
+    """A CSV table in UTF-8 (BOM, CRLF and quoted line breaks allowed) -> its pictures. All columns are text: "007" stays "007"."""
+    with open(place, "rb") as file:
+        text = file.read().decode("utf-8-sig", "surrogateescape")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows, lines = [], []
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise MatcherError(f"{printable(place)}, line {reader.line_num}: this is no valid CSV ({error})") from error
+    header = rows[0] if rows else []
+    for row, line in zip(rows, lines, strict=True):
+        if len(row) != len(header):
+            raise MatcherError(f"{printable(place)}, line {line}: {len(row)} values where the header names {len(header)} columns")
+    columns = [list(values) for values in zip(*rows[1:], strict=True)] or [[] for _ in header]
+    id_at, path_at = find_columns(header, place=place, side=side)
+    others = [at for at, name in enumerate(header) if at not in (id_at, path_at) and name not in _RESERVED]
+    extra = {storable(header[at]): np.array([storable(value) for value in columns[at]], dtype=np.str_) for at in others}
+    return make_listing(columns[id_at], columns[path_at], extra, place=place)
+
+
+def list_parquet(place: str, side: str) -> Listing:
+    """A Parquet table -> its pictures. Ids are text or whole numbers; numbers, times and text are carried as they are, the rest as JSON."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(place) as file:
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise MatcherError(f"{printable(place)}: this is no Parquet file that can be read ({str(error).partition(chr(10))[0]})") from error
+    id_at, path_at = find_columns(table.column_names, place=place, side=side)
+    ids = as_text(table.column(id_at), place=place, name=table.column_names[id_at])
+    paths = as_text(table.column(path_at), place=place, name=table.column_names[path_at])
+    others = [at for at, name in enumerate(table.column_names) if at not in (id_at, path_at) and name not in _RESERVED]
+    return make_listing(ids, paths, {table.column_names[at]: carried(table.column(at)) for at in others}, place=place)
+
+
+def find_columns(header: list[str], *, place: str, side: str) -> tuple[int, int]:
+    """Where in the header the id and the path column stand; MatcherError, naming the columns that are there, if one is not."""
+    there = f"it has {', '.join(map(printable, header))}" if header else "it has no columns"
+    if twice := [name for name, count in Counter(header).items() if count > 1]:
+        raise MatcherError(f"{printable(place)}: the column {printable(twice[0])!r} is there more than once; rename one")
+    id_names = ["id", *([_OWN_ID[side]] if side in _OWN_ID else []), "image_id"]
+    id_name = next((name for name in id_names if name in header), None)
+    if id_name is None:
+        raise MatcherError(f"{printable(place)}: no column of ids; {there}; call one {' or '.join(id_names)}")
+    if "path" not in header:
+        raise MatcherError(f"{printable(place)}: no column called path; {there}; add one with the path of each picture")
+    return header.index(id_name), header.index("path")
+
+
+def make_listing(ids: list[str], paths: list[str], extra: dict[str, NDArray[Any]], *, place: str) -> Listing:
+    """Columns as read -> a Listing; MatcherError if an id or a path is missing. Paths are relative to the table's folder."""
+    for name, values in (("id", ids), ("path", paths)):
+        if not all(values):
+            raise MatcherError(f"{printable(place)}: row {values.index('') + 1} has no {name}; fill it in or remove the row")
+    folder = os.path.dirname(place)
+    places = [path if path.startswith("file:///") else os.path.join(folder, path) for path in paths]
+    return Listing([storable(name) for name in ids], places, extra)
+
+
+def as_text(values: pa.ChunkedArray, *, place: str, name: str) -> list[str]:
+    """A column of text or whole numbers -> strings, "" where there is nothing; MatcherError for other types."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    kind = values.type
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise MatcherError(f"{printable(place)}: the column {name} holds {kind}; ids and paths must be text (ids may be whole numbers)")
+    return ["" if value is None else str(value) for value in values.to_pylist()]
+
+
+def carried(values: pa.ChunkedArray) -> NDArray[Any]:
+    """A column -> (N,) numbers (NaN where missing), times (NaT) or text ("" where missing); lists and the like as JSON text."""
+    import pyarrow as pa
+
+    kind = values.type
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or (pa.types.is_boolean(kind) and not values.null_count)
+    if number or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return np.asarray(values.to_numpy())
+    as_strings = ("" if v is None else v if isinstance(v, str) else json.dumps(v, default=str) for v in values.to_pylist())
+    return np.array(list(as_strings), dtype=np.str_)

@@ -1,0 +1,196 @@
+"""Image backbones by name or folder, timm's and transformers', with the preprocessing that they were trained with.
+
+A backbone takes pictures in 0..1 and normalises them itself, so preprocessing cannot come apart from the weights.
+Weights are read from safetensors only, never from pickles, and every tensor must find its place.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from matcher.errors import MatcherError, UsageError
+from matcher.settings import DescriptorSettings
+
+WEIGHTS = "model.safetensors"
+HEADS = ("classifier.", "cls_classifier.", "distillation_classifier.", "head.", "decoder.", "lm_head.", "vit.pooler.")
+
+
+class Backbone(nn.Module):
+    """Pictures (B, 3, size, size), float RGB in 0..1 -> features (B, dim), pooled as the network pools (CLS or mean).
+
+    Attributes:
+        size: side of the square input in pixels
+        mean, std: of the training pictures, (1, 3, 1, 1)
+        dim: numbers in a feature
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, features: Callable[[Tensor], Tensor], *, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network, self.features, self.size = network, features, size
+        self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1), persistent=False)
+        with torch.inference_mode():
+            self.dim = int(self.eval()(torch.zeros(1, 3, size, size)).shape[1])
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return self.features((batch - self.mean) / self.std)
+
+
+def load_backbone(settings: DescriptorSettings) -> Backbone:
+    """Settings -> the backbone in eval mode, on the CPU.
+
+    MatcherError if the weights cannot be had or do not fit; UsageError if the name cannot be right. Random weights
+    (``weights: false``) come from ``settings.seed`` and leave torch's own generator as it was.
+    """
+    kind, _, name = settings.backbone.partition(":")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        if kind == "timm" and name:
+            return load_timm(name, settings)
+        if kind == "transformers" and name:
+            return load_transformers(name, settings)
+        folder = Path(settings.backbone).expanduser()
+        if folder.is_dir():
+            return load_folder(folder, settings)
+    raise UsageError(f"backbone {settings.backbone!r} is neither timm:NAME, nor transformers:NAME, nor a folder that exists")
+
+
+def load_folder(folder: Path, settings: DescriptorSettings) -> Backbone:
+    """Folder with config.json and model.safetensors, as timm or transformers write them -> backbone."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MatcherError(f"backbone folder {folder} has no readable config.json ({type(error).__name__})") from error
+    if settings.weights and not (folder / WEIGHTS).is_file():
+        raise MatcherError(f"backbone folder {folder} has no {WEIGHTS}; other formats are not read, save the weights as safetensors")
+    if isinstance(config, dict) and isinstance(config.get("architecture"), str):
+        return load_timm(f"local-dir:{folder}", settings)
+    if isinstance(config, dict) and "model_type" in config:
+        return load_transformers(str(folder), settings)
+    raise MatcherError(f"{folder / 'config.json'} names neither a timm architecture nor a transformers model_type")
+
+
+def load_timm(name: str, settings: DescriptorSettings) -> Backbone:
+    """timm's name (or local-dir:FOLDER) -> backbone: loaded whole with its classifier, which is then taken off."""
+    import timm
+
+    overlay = {} if name.startswith("local-dir:") or not settings.weights else {"file": fetch_timm_weights(name), "custom_load": False}
+    try:
+        network = timm.create_model(name, pretrained=settings.weights, pretrained_cfg_overlay=overlay or None)
+    except Exception as error:  # timm raises anything from KeyError to RuntimeError
+        raise MatcherError(f"timm could not make {name!r}: {first_line(error)}") from error
+    data = timm.data.resolve_model_data_config(network)
+    size = settings.size or int(data["input_size"][-1])
+    network.reset_classifier(0)
+    if settings.size and hasattr(network, "set_input_size"):
+        network.set_input_size(img_size=(size, size))
+    return make(network, network, settings.backbone, size=size, mean=data["mean"], std=data["std"])
+
+
+def fetch_timm_weights(name: str) -> str:
+    """timm's name -> path of its safetensors, from the cache or the hub."""
+    import timm
+    from huggingface_hub import hf_hub_download
+
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except Exception as error:
+        raise MatcherError(f"timm knows no model {name!r}: {first_line(error)}") from error
+    if config is None or not config.hf_hub_id:
+        raise MatcherError(f"timm has no trained weights on the hub for {name!r}; name a variant that has, or set weights: false")
+    filename = config.hf_hub_filename if (config.hf_hub_filename or "").endswith(".safetensors") else WEIGHTS
+    try:
+        return str(hf_hub_download(config.hf_hub_id, filename))
+    except Exception as error:  # of the network, the cache or the hub
+        raise unavailable(f"timm:{name}", error) from error
+
+
+def load_transformers(name: str, settings: DescriptorSettings) -> Backbone:
+    """transformers' name or a folder -> backbone. Features: the image features of a text-image model, else the pooled output, else CLS."""
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(name)
+        preprocessing = transformers.ImageProcessingMixin.get_image_processor_dict(name)[0]
+        if settings.weights:
+            network, loading = transformers.AutoModel.from_pretrained(name, config=config, use_safetensors=True, output_loading_info=True)
+        else:
+            network, loading = transformers.AutoModel.from_config(config), {}
+    except Exception as error:  # OSError, ValueError, ImportError, errors of the hub
+        raise unavailable(f"transformers:{name}", error) from error
+    pooled = check_loading(name, loading)
+    size = settings.size or input_size(preprocessing, config)
+    mean, std = preprocessing.get("image_mean"), preprocessing.get("image_std")
+    if not mean or not std:
+        raise MatcherError(f"backbone {name} does not say image_mean and image_std in its preprocessor_config.json")
+    return make(network, transformers_features(network, pooled=pooled), settings.backbone, size=size, mean=mean, std=std)
+
+
+def check_loading(name: str, loading: dict[str, Any]) -> bool:
+    """What transformers says of loading -> is the pooler's output trained? MatcherError if weights were missing, left over or of another shape."""
+    missing = sorted(loading.get("missing_keys", ()))
+    lost = [key for key in missing if not key.startswith("pooler.")]
+    left = [key for key in sorted(loading.get("unexpected_keys", ())) if not key.startswith(HEADS)]
+    shapes = sorted(str(key) for key in loading.get("mismatched_keys", ()))
+    for problem, keys in (("lack", lost), ("hold what the model has no place for:", left), ("differ in shape at", shapes)):
+        if keys:
+            raise MatcherError(f"the weights of backbone {name} do not fit: they {problem} {keys[0]} ({len(keys)} such)")
+    return not missing
+
+
+def transformers_features(network: nn.Module, *, pooled: bool) -> Callable[[Tensor], Tensor]:
+    """A transformers model -> the function from normalised pictures to (B, dim)."""
+    call = getattr(network, "get_image_features", network)
+    accepted = inspect.signature(call.forward if isinstance(call, nn.Module) else call).parameters
+    more = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in accepted or "kwargs" in accepted and call is not network else {}
+
+    def features(batch: Tensor) -> Tensor:
+        output = call(pixel_values=batch, **more)
+        if isinstance(output, Tensor):
+            return output
+        summary = getattr(output, "pooler_output", None)
+        return summary.flatten(1) if summary is not None and pooled else output.last_hidden_state[:, 0]
+
+    return features
+
+
+def input_size(preprocessing: dict[str, Any], config: Any) -> int:
+    """What the image processor crops or resizes to, else the model's own image size -> side in pixels."""
+    for size in (preprocessing.get("crop_size"), preprocessing.get("size")):
+        if isinstance(size, int):
+            return size
+        for key in ("height", "shortest_edge"):
+            if isinstance(size, dict) and isinstance(size.get(key), int):
+                return size[key]
+    side = getattr(config, "image_size", None) or getattr(getattr(config, "vision_config", None), "image_size", None)
+    if not isinstance(side, int):
+        raise MatcherError("the backbone does not say its input size; set descriptor.size")
+    return side
+
+
+def make(network: nn.Module, features: Callable[[Tensor], Tensor], name: str, *, size: int, mean: Sequence[float], std: Sequence[float]) -> Backbone:
+    """The backbone after a trial with an empty picture; MatcherError if it cannot work at that size."""
+    try:
+        return Backbone(network, features, size=size, mean=mean, std=std).eval().requires_grad_(False)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise MatcherError(f"backbone {name} does not work at size {size}: {first_line(error)}") from error
+
+
+def unavailable(name: str, error: Exception) -> MatcherError:
+    """One sentence for weights or a config that could not be had."""
+    what = "could not be loaded from the local cache or the hub: name a local folder (config.json and model.safetensors), or set weights: false"
+    return MatcherError(f"backbone {name} {what} ({type(error).__name__}: {first_line(error)})")
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,108 @@
+"""Keypoints: OpenCV's SIFT (Lowe 2004) described as RootSIFT (Arandjelovic and Zisserman 2012), and their mirror images.
+
+Points live on the picture's unit square. Where geometry needs equal units in x and y, they are stretched to
+*even units*: the longer side is 1 and the other one its share of it (:attr:`LocalFeatures.even`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from matcher.settings import SiftSettings
+
+LONGEST = 2000  # pixels; a picture as thin as a thread is not enlarged beyond this
+
+# The descriptor is 4 rows x 4 columns of cells with 8 directions each, in the keypoint's own axes. Mirroring a picture
+# turns the rows upside down and negates the directions.
+MIRROR = np.array([((3 - row) * 4 + column) * 8 + (8 - bin_) % 8 for row in range(4) for column in range(4) for bin_ in range(8)])
+
+
+@dataclass(frozen=True)
+class LocalFeatures:
+    """The keypoints of one picture."""
+
+    point: NDArray[np.float32]  # (K, 2) on the unit square
+    size: NDArray[np.float32]  # (K,) diameter in even units
+    angle: NDArray[np.float32]  # (K,) degrees clockwise from the x axis
+    rows: NDArray[np.uint8]  # (K, 128) RootSIFT x 255
+    shape_wh: NDArray[np.float32]  # (2,) width and height in even units, the larger one is 1
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def even(self) -> NDArray[np.float32]:
+        """Points (K, 2) in even units."""
+        return self.point * self.shape_wh
+
+    @cached_property
+    def mirrored(self) -> LocalFeatures:
+        """The keypoints of the picture flipped left to right, without a second extraction."""
+        point = self.point * np.float32([-1, 1]) + np.float32([1, 0])
+        return LocalFeatures(point, self.size, (180 - self.angle) % 360, self.rows[:, MIRROR], self.shape_wh)
+
+    @cached_property
+    def unit_rows(self) -> NDArray[np.float32]:
+        """Descriptors (K, 128) with unit norm."""
+        rows = self.rows.astype(np.float32)
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1.0)
+
+    def first(self, count: int) -> LocalFeatures:
+        """The first ``count`` keypoints; :func:`extract` puts them in an order in which every prefix is a fair sample of the scales."""
+        return LocalFeatures(self.point[:count], self.size[:count], self.angle[:count], self.rows[:count], self.shape_wh)
+
+
+def extract(image: NDArray[np.uint8], settings: SiftSettings) -> LocalFeatures:
+    """RGB (H, W, 3) or grey (H, W) uint8 -> keypoints; none (K = 0) in a picture without structure."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+    height, width = grey.shape
+    shape_wh = np.float32([width, height]) / max(width, height)
+    grey = bring_to_size(grey, settings)
+    sift = cv2.SIFT_create(nfeatures=0, contrastThreshold=settings.contrast)
+    found = choose(sift.detect(grey, None), settings.keypoints)
+    if not found:
+        return LocalFeatures(np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty(0, np.float32), np.empty((0, 128), np.uint8), shape_wh)
+    found, raw = sift.compute(grey, found)
+    height, width = grey.shape
+    points = (np.float32([k.pt for k in found]) + 0.5) / np.float32([width, height])  # OpenCV counts from pixel centres
+    sizes = np.float32([k.size for k in found]) / max(width, height)
+    return LocalFeatures(points, sizes, np.float32([k.angle for k in found]) % 360, root_sift(raw), shape_wh)
+
+
+def bring_to_size(grey: NDArray[np.uint8], settings: SiftSettings) -> NDArray[np.uint8]:
+    """Grey (H, W) shrunk or enlarged until its short side is settings.short_side, within settings.enlarge and LONGEST."""
+    height, width = grey.shape
+    scale = min(settings.short_side / min(height, width), settings.enlarge, LONGEST / max(height, width))
+    if abs(scale - 1) < 0.02:
+        return grey
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+def choose(keypoints: list[cv2.KeyPoint], count: int) -> list[cv2.KeyPoint]:
+    """The best keypoints over all octaves, coarse ones first: every octave may take half of what is left.
+
+    Fine keypoints are many and die of blur, pixelation and shrinking; without a share of their own the coarse ones,
+    which survive these, would be crowded out. The result is shuffled by a fixed seed, so that any prefix is a fair sample.
+    """
+    octaves = np.array([(k.octave + 128) % 256 - 128 for k in keypoints], dtype=np.int64)  # signed byte: -1 is the doubled picture
+    responses = np.array([k.response for k in keypoints])
+    chosen: list[int] = []
+    for octave in np.unique(octaves)[::-1]:
+        members = np.flatnonzero(octaves == octave)
+        left = count - len(chosen)
+        share = left if octave == octaves.min() else left // 2
+        chosen += members[np.argsort(-responses[members], kind="stable")][:share].tolist()
+    order = np.random.default_rng(0).permutation(len(chosen))
+    return [keypoints[chosen[i]] for i in order]
+
+
+def root_sift(raw: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """SIFT descriptors (K, 128) -> uint8 (K, 128): square roots of the l1-normalised numbers, times 255; their l2 norm is about 255."""
+    share = raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-7)
+    return np.round(np.sqrt(share) * 255).astype(np.uint8)

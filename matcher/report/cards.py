@@ -1,0 +1,74 @@
+"""One card for each pair on the page: two pictures, two outlines, and what is known about the pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matcher.report.drawing import Outline, outline_pair
+from matcher.report.judging import Pair
+from matcher.report.thumbnails import Thumbnail
+from matcher.report.words import evidence_in_words, location_in_words
+from matcher.types import Predictions
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two pictures of a pair."""
+
+    name: str  # query or reference
+    id: str
+    picture: Thumbnail
+    outline: Outline | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """A pair as the page shows it. ``probability`` and the shares are NaN where there is none."""
+
+    query: Side
+    reference: Side
+    probability: float
+    query_covered: float
+    reference_covered: float
+    words: list[str]
+    state: str  # right, wrong, or "" = not judged
+    missed: bool  # a true pair below the threshold at which the page opens
+    truth: str  # the true references of a wrong prediction's query, "" = copy of nothing or not wrong
+
+
+@dataclass(frozen=True)
+class Dealer:
+    """Makes cards of pairs: the predictions, what is known of them, and the pictures of both sides by id."""
+
+    predictions: Predictions
+    states: Sequence[str]  # (P,) see judging.judge
+    truths: Mapping[str, Sequence[str]]  # query id -> its true references
+    queries: Mapping[str, Thumbnail]
+    references: Mapping[str, Thumbnail]
+
+    def card(self, row: int, *, missed: bool = False) -> Card:
+        """A row of the predictions -> its card."""
+        p, state = self.predictions, self.states[row]
+        pair = str(p.query_id[row]), str(p.reference_id[row])
+        covered = float(p.query_covered[row]), float(p.reference_covered[row])
+        evidence = evidence_in_words({name: float(values[row]) for name, values in p.evidence.items()})
+        return Card(
+            *self.sides(pair, p.frame[row]), float(p.probability[row]), *covered,
+            words=location_in_words(*covered, bool(p.flip[row])) + evidence,
+            state=state, missed=missed, truth=", ".join(self.truths.get(pair[0], ())) if state == "wrong" else "",
+        )  # fmt: skip
+
+    def card_of_never_predicted(self, pair: Pair) -> Card:
+        """A true pair that is not among the predictions -> its card."""
+        return Card(*self.sides(pair, np.full((3, 3), nan)), nan, nan, nan, words=[], state="right", missed=True, truth="")
+
+    def sides(self, pair: Pair, frame: NDArray[np.float64]) -> tuple[Side, Side]:
+        """Ids and the frame query -> reference (NaN = none) -> both pictures with their outlines."""
+        query, reference = self.queries[pair[0]], self.references[pair[1]]
+        outlines = outline_pair(frame, (query.width, query.height), (reference.width, reference.height))
+        return Side("query", pair[0], query, outlines[0]), Side("reference", pair[1], reference, outlines[1])

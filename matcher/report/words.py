@@ -1,0 +1,92 @@
+"""Numbers of a prediction as words for people; used by the report and by `matcher compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import isnan
+from typing import Any
+
+
+def evidence_in_words(evidence: Mapping[str, float]) -> list[str]:
+    """Named evidence of one pair -> phrases, the strongest kind first. NaN is left out, unknown names become "name = value"."""
+    seen = {name: float(value) for name, value in evidence.items() if not isnan(float(value))}
+    known = [phrase(seen[name], seen) for name, phrase in PHRASES.items() if name in seen]
+    unknown = [f"{name} = {value:.4g}" for name, value in seen.items() if name not in PHRASES]
+    return [phrase for phrase in known + unknown if phrase]
+
+
+def location_in_words(query_covered: float, reference_covered: float, flip: bool) -> list[str]:
+    """Covered shares (0 to 1, NaN = no frame) and the flip -> phrases that say what part of the reference is where."""
+    if isnan(query_covered) or isnan(reference_covered):
+        return ["where the copy lies was not found"]
+    shown = f"shows {share(reference_covered)} of the reference, on {share(query_covered)} of the query"
+    return [shown, "mirrored left to right"] if flip else [shown]
+
+
+def percent(probability: float) -> str:
+    """0 to 1 -> "99.7 %". Only 0 and 1 themselves read as "0 %" and "100 %"; NaN becomes an empty text."""
+    if isnan(probability):
+        return ""
+    if probability in (0.0, 1.0):
+        return f"{probability:.0%}".replace("%", " %")
+    if probability < 0.0005:
+        return "< 0.1 %"
+    return "> 99.9 %" if probability >= 0.9995 else f"{100 * probability:.1f} %"
+
+
+def share(value: float) -> str:
+    """A part of an area, 0 to 1 -> "34 %", "all" or "less than 1 %"."""
+    if value >= 0.995:
+        return "all"
+    return "less than 1 %" if value < 0.01 else f"{100 * value:.0f} %"
+
+
+def fact_in_words(value: Any) -> str:
+    """A value of any kind -> one line: 12,400, 3.5, "a 1, b 2" for a mapping or "a, b" for a list."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name_in_words(str(name))} {fact_in_words(part)}" for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(fact_in_words(part) for part in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.1f}" if isinstance(value, float) else str(value)
+
+
+def name_in_words(name: str) -> str:
+    """recall_at_p90 -> "recall at p90"."""
+    return name.replace("_", " ")
+
+
+def _identical(value: float, seen: Mapping[str, float]) -> str:
+    return "the same file or the same pixels" if value >= 0.5 else ""
+
+
+def _inliers(value: float, seen: Mapping[str, float]) -> str:
+    ratio = f" ({100 * seen['sift_inlier_ratio']:.0f} % of all matches)" if "sift_inlier_ratio" in seen else ""
+    if value < 1:
+        return "no matching keypoints agree on one transform"
+    return f"{value:,.0f} matching {'keypoint agrees' if value == 1 else 'keypoints agree'} on one transform{ratio}"
+
+
+def _inlier_ratio(value: float, seen: Mapping[str, float]) -> str:
+    return "" if "sift_inliers" in seen else f"{100 * value:.0f} % of the matching keypoints agree on one transform"
+
+
+def _agreement(value: float, seen: Mapping[str, float]) -> str:
+    verb = "agree" if value >= 0.7 else "agree in part" if value >= 0.35 else "hardly agree"
+    return f"the pictures' pixels {verb} there ({value:.2f})"
+
+
+def _spread(value: float, seen: Mapping[str, float]) -> str:
+    return f"the matches spread over {share(value)} of the found region"
+
+
+PHRASES: dict[str, Callable[[float, Mapping[str, float]], str]] = {
+    "identical": _identical,
+    "sift_inliers": _inliers,
+    "sift_inlier_ratio": _inlier_ratio,
+    "sift_spread": _spread,
+    "sift_agreement": _agreement,
+}

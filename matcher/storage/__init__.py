@@ -1,0 +1,1 @@
+"""The only door to disk: records and tables (records.py, tables.py), stages made of shards (stage.py)."""

@@ -1,0 +1,61 @@
+"""Files appear whole or not at all: written aside under a temporary name, synced, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from matcher.errors import MatcherError
+
+TEMPORARY = re.compile(r"\.aside-[0-9a-f]{16}\.tmp")
+
+
+@contextmanager
+def write_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Path -> an open binary file in the same folder that takes the path's place when the block ends well.
+
+    If the block fails, or the process dies, the path stays as it was. MatcherError if the disk refuses.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".aside-{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise MatcherError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last through a power cut, where the file system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what a killed writer left in the folder."""
+    for entry in folder.iterdir():
+        if TEMPORARY.fullmatch(entry.name):
+            entry.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON value -> file with sorted keys: the same value gives the same bytes."""
+    with write_aside(path) as file:
+        file.write(json.dumps(value, sort_keys=True, indent=1).encode("ascii") + b"\n")

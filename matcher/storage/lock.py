@@ -1,0 +1,81 @@
+"""One process works in a stage folder at a time. The system lets go of the lock when the process ends, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+from matcher.errors import MatcherError
+
+LOCK_NAME = ".lock"
+log = logging.getLogger("matcher")
+
+
+class FolderLock:
+    """The right to write in a folder, as long as this object lives; its file is gone afterwards."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.inode = os.fstat(descriptor).st_ino
+        self.pid = os.getpid()
+        self.release = weakref.finalize(self, release, path, descriptor, self.pid)
+
+    def still_holds(self) -> bool:
+        """False if someone removed the file, or if this is a fork of the process that took the lock."""
+        return inode(self.path) == self.inode and os.getpid() == self.pid
+
+
+_held: weakref.WeakValueDictionary[Path, FolderLock] = weakref.WeakValueDictionary()
+_guard = threading.Lock()
+
+
+def hold(folder: Path) -> FolderLock:
+    """Folder -> its lock; the one this process has already, if it has. MatcherError naming the process that holds it."""
+    path = folder.resolve() / LOCK_NAME
+    with _guard:
+        lock = _held.get(path)
+        if lock is None or not lock.still_holds():
+            lock = _held[path] = FolderLock(path, acquire(path))
+        return lock
+
+
+def acquire(path: Path) -> int:
+    """Path of a lock file -> its open descriptor, locked, with our process id inside."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise MatcherError(f"cannot write in {path.parent}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            sentence = f"process {holder or '(unknown)'} is working in {path.parent}: wait until it ends, or choose another --output"
+            raise MatcherError(sentence) from None
+        except OSError as error:
+            log.warning("%s: this file system knows no locks (%s); start only one process on it", path.parent, error.strerror)
+        if inode(path) == os.fstat(descriptor).st_ino:  # else the last holder removed the file while we waited
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+            return descriptor
+        os.close(descriptor)
+
+
+def release(path: Path, descriptor: int, pid: int) -> None:
+    if os.getpid() == pid and inode(path) == os.fstat(descriptor).st_ino:
+        with suppress(OSError):
+            path.unlink()
+    os.close(descriptor)
+
+
+def inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None

@@ -1,0 +1,162 @@
+"""A whole made benchmark: bytes, formats, truth, and refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from matcher import geometry
+from matcher.data.synthesize import plan_queries, synthesize
+from matcher.errors import MatcherError, UsageError
+
+
+def draw_photos(folder: Path, count: int) -> Path:
+    """Photos of random blocks, all different."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        blocks = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(blocks).resize((200, 150), Image.Resampling.BICUBIC).save(folder / f"photo {number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_photos(tmp_path_factory.mktemp("input") / "photos", 9)
+
+
+@pytest.fixture(scope="module")
+def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("output") / "made"
+    synthesize(str(photos), str(output), queries=16, max_side=200, reference_side=96, seed=4, workers=1)
+    return output
+
+
+def read_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_the_workers(photos: Path, made: Path, tmp_path: Path) -> None:
+    again = synthesize(str(photos), str(tmp_path / "x"), queries=16, max_side=200, reference_side=96, seed=4, workers=3)
+    assert read_bytes(tmp_path / "x") == read_bytes(made)
+    assert (again.references, again.positives, again.distractors, again.skipped) == (6, 8, 8, 0)
+    synthesize(str(photos), str(tmp_path / "x"), queries=16, max_side=200, reference_side=96, seed=5, workers=1)
+    assert read_bytes(tmp_path / "x")["queries/Q00000.jpg"] != read_bytes(made)["queries/Q00000.jpg"]
+
+
+def test_the_tables_have_the_format_of_the_benchmark(made: Path) -> None:
+    truth, edits = read_rows(made / "ground_truth.csv"), read_rows(made / "edits.csv")
+    assert list(truth[0]) == ["query_id", "reference_id"]
+    assert list(edits[0]) == ["query_id", "reference_id", "families", "severity", "covered", "frame"]
+    assert [row["query_id"] for row in truth] == [f"Q{n:05d}" for n in range(16)]
+    assert [(row["query_id"], row["reference_id"]) for row in edits] == [(row["query_id"], row["reference_id"]) for row in truth]
+    assert sum(not row["reference_id"] for row in truth) == 8
+    for row in edits:
+        frame = np.array(row["frame"].split(), dtype=float).reshape(3, 3)
+        assert float(row["covered"]) == pytest.approx(geometry.covered_share(frame), abs=1e-4)
+        assert (row["families"] == "none") == (row["severity"] == "0")
+
+
+def test_pictures_and_masks_are_there_and_fit(made: Path) -> None:
+    references = {path.stem for path in (made / "references").iterdir()}
+    assert references == {row["reference_id"] for row in read_rows(made / "references.csv")} and len(references) == 6
+    for path in (made / "references").iterdir():
+        with Image.open(path) as image:
+            assert max(image.size) == 96
+    for row in read_rows(made / "edits.csv"):
+        assert row["reference_id"] in references | {""}
+        with (
+            Image.open(made / "queries" / f"{row['query_id']}.jpg") as query,
+            Image.open(made / "masks" / f"{row['query_id']}.png") as mask,
+        ):
+            assert query.size == mask.size and max(query.size) <= 200 and query.mode == "RGB"
+            assert set(np.unique(np.asarray(mask))) <= {0, 255}
+            assert np.asarray(mask).mean() / 255 <= float(row["covered"]) + 0.05
+
+
+def test_every_edit_is_on_record_in_order(made: Path) -> None:
+    lines = [json.loads(line) for line in (made / "edits.jsonl").read_text().splitlines()]
+    for line, row in zip(lines, read_rows(made / "edits.csv"), strict=True):
+        assert ("+".join(step["name"] for step in line["steps"]) or "none") == row["families"]
+        assert sum(step["severity"] for step in line["steps"]) == int(row["severity"])
+        assert line["query_id"] == row["query_id"] and line["photo_id"]
+    card = json.loads((made / "card.json").read_text())
+    assert card["complete"] and card["arguments"]["seed"] == 4 and card["counts"]["positives"] == 8
+
+
+def test_distractors_come_from_photos_that_are_no_references(made: Path) -> None:
+    own = {row["photo_id"]: row["reference_id"] for row in read_rows(made / "references.csv")}
+    for line in (json.loads(line) for line in (made / "edits.jsonl").read_text().splitlines()):
+        assert own.get(line["photo_id"], "") == line["reference_id"]
+
+
+def test_bad_and_repeated_photos_are_passed_over(tmp_path: Path) -> None:
+    folder = draw_photos(tmp_path / "photos", 6)
+    (folder / "copy.png").write_bytes((folder / "photo 0.png").read_bytes())
+    for name in ("broken 1.jpg", "broken 2.jpg", "broken 3.jpg"):
+        (folder / name).write_bytes(b"\xff\xd8\xff\xe0 no picture " + name.encode())
+    (folder / "empty.jpg").write_bytes(b"")
+    summary = synthesize(str(folder), str(tmp_path / "out"), queries=6, references=7, max_side=128, seed=3, workers=1)
+    skipped = json.loads((tmp_path / "out" / "card.json").read_text())["skipped"]
+    broken = [row for row in skipped if row["id"] != "empty"]
+    assert len(skipped) == summary.skipped == len(broken) + 1 and broken
+    assert all(row["id"].startswith("broken") and row["code"] in ("corrupt", "truncated") and row["message"] for row in broken)
+    assert summary.references == 7 - len(broken) == len(list((tmp_path / "out" / "references").iterdir()))
+    assert len(read_rows(tmp_path / "out" / "ground_truth.csv")) == 6
+    photos = {row["photo_id"] for row in read_rows(tmp_path / "out" / "references.csv")}
+    assert not {"photo 0", "copy"} <= photos
+
+
+def test_folders_of_others_are_refused_and_own_ones_replaced(photos: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("mine")
+    with pytest.raises(MatcherError, match="not empty"):
+        synthesize(str(photos), str(foreign), queries=2)
+    assert (foreign / "thesis.txt").read_text() == "mine"
+    own = tmp_path / "own"
+    for queries in (5, 2):
+        synthesize(str(photos), str(own), queries=queries, max_side=128, workers=1)
+    assert len(list((own / "queries").iterdir())) == 2
+    with pytest.raises(UsageError, match="inside the output"):
+        synthesize(str(own / "references"), str(own), queries=2)
+    assert len(list((own / "references").iterdir())) == 6
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"queries": 0}, "queries must be at least 1"),
+        ({"distractor_share": 1.5}, "between 0 and 1"),
+        ({"references": 9}, "references must be 1 to 8"),
+        ({"difficulty": "odd"}, "easy, usual, hard"),
+        ({"max_side": 8}, "max_side must be at least"),
+        ({"workers": -1}, "workers"),
+    ],
+)
+def test_impossible_numbers_are_refused_in_a_sentence(photos: Path, tmp_path: Path, wrong: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        synthesize(str(photos), str(tmp_path / "out"), **wrong)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_photos_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MatcherError, match="at least 4"):
+        synthesize(str(draw_photos(tmp_path / "photos", 3)), str(tmp_path / "out"))
+
+
+def test_every_reference_is_used_before_one_is_used_twice() -> None:
+    plan = plan_queries([f"R{n}" for n in range(10)], 40, 0.25, seed=0)
+    targets = [reference for _, reference in plan if reference]
+    assert [number for number, _ in plan] == list(range(40)) and len(targets) == 30
+    assert {targets.count(f"R{n}") for n in range(10)} == {3}

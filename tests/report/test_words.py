@@ -1,0 +1,63 @@
+from math import nan
+
+import pytest
+
+from matcher.report.words import evidence_in_words, fact_in_words, location_in_words, percent
+
+
+def test_evidence_reads_as_sentences() -> None:
+    words = evidence_in_words({"sift_agreement": 0.91, "sift_inlier_ratio": 0.62, "sift_inliers": 143.0})
+    assert words == ["143 matching keypoints agree on one transform (62 % of all matches)", "the pictures' pixels agree there (0.91)"]
+
+
+def test_absent_evidence_is_not_shown() -> None:
+    assert evidence_in_words({"sift_inliers": nan, "identical": nan, "other": nan}) == []
+    assert evidence_in_words({"identical": 0.0}) == []
+    assert evidence_in_words({"identical": 1.0}) == ["the same file or the same pixels"]
+
+
+def test_unknown_evidence_is_named() -> None:
+    assert evidence_in_words({"cosine": 0.123456, "identical": 1.0}) == ["the same file or the same pixels", "cosine = 0.1235"]
+
+
+@pytest.mark.parametrize(
+    ("inliers", "words"),
+    [
+        (0, "no matching keypoints agree on one transform"),
+        (1, "1 matching keypoint agrees on one transform"),
+        (1234, "1,234 matching keypoints agree on one transform"),
+    ],
+)
+def test_inliers_without_ratio(inliers: float, words: str) -> None:
+    assert evidence_in_words({"sift_inliers": inliers}) == [words]
+
+
+def test_order_is_that_of_the_table() -> None:
+    words = evidence_in_words({"sift_agreement": 0.9, "sift_spread": 0.25, "sift_inliers": 2.0, "identical": 1.0})
+    assert [phrase.split()[0] for phrase in words] == ["the", "2", "the", "the"]
+    assert words[2] == "the matches spread over 25 % of the found region"
+
+
+def test_ratio_without_inliers_and_degrees_of_agreement() -> None:
+    assert evidence_in_words({"sift_inlier_ratio": 0.5}) == ["50 % of the matching keypoints agree on one transform"]
+    for agreement, words in ((0.5, "agree in part"), (-0.2, "hardly agree")):
+        assert evidence_in_words({"sift_agreement": agreement}) == [f"the pictures' pixels {words} there ({agreement:.2f})"]
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [(0.0, "0 %"), (1.0, "100 %"), (0.997, "99.7 %"), (0.99999, "> 99.9 %"), (1e-9, "< 0.1 %"), (0.9994, "99.9 %"), (nan, "")],
+)
+def test_percent_never_rounds_to_certainty(probability: float, words: str) -> None:
+    assert percent(probability) == words
+
+
+def test_location_in_words() -> None:
+    assert location_in_words(0.6, 0.337, False) == ["shows 34 % of the reference, on 60 % of the query"]
+    assert location_in_words(1.0, 0.001, True) == ["shows less than 1 % of the reference, on all of the query", "mirrored left to right"]
+    assert location_in_words(nan, nan, False) == ["where the copy lies was not found"]
+
+
+def test_facts_in_words() -> None:
+    assert [fact_in_words(value) for value in (12400, 81.53, "a b", True, None)] == ["12,400", "81.5", "a b", "yes", "None"]
+    assert fact_in_words({"read_images": 1.5, "score": [1, 2]}) == "read images 1.5, score 1, 2"

@@ -37,7 +37,9 @@ def describe_views(
     return gather(plan(good, names), np.concatenate(rows) if rows else np.empty((0, model.dim), np.float32)), Errors.concat(errors)
 
 
-def cut_views(images: ImageSet, frames: Array, good: list[str], errors: list[Errors], *, image_settings: ImageSettings, side: int) -> Iterator[Pixels]:
+def cut_views(
+    images: ImageSet, frames: Array, good: list[str], errors: list[Errors], *, image_settings: ImageSettings, side: int
+) -> Iterator[Pixels]:
     """Pictures and frames (V, 3, 3) -> views (side, side, 3), one by one; fills ``good`` with ids and ``errors`` with rows."""
     for image_id, path in zip(images.id.tolist(), images.path.tolist(), strict=True):
         try:

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from matcher.settings import Strategy
+from matcher.stages.job import Job
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from matcher.data.synthesize import BenchmarkSummary
+    from matcher.metrics.evaluation import Evaluation
+    from matcher.stages.comparing import Comparison
+    from matcher.stages.predicting import Fitted
+    from matcher.stages.running import RunSummary
 
-OnError = Literal["skip", "raise"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """How a verb works, not what it finds: none of this changes a result.
-
-    Args:
-        workers: threads; 0 = one for each core
-        on_error: "skip" lists bad items in errors.parquet and goes on, "raise" stops at the first
-        fresh: throw away what an earlier run left in the output folder instead of resuming it
-        cache: folder of keypoints kept between runs under the picture's content and the settings; null = no cache
-    """
-
-    workers: int = 0
-    on_error: OnError = "skip"
-    fresh: bool = False
-    cache: str | None = None
+Side = Literal["query", "reference"]
+Place = str | PathLike[str]
 
 
-def run(queries: str, references: str, output: str, *, strategy: Strategy = Strategy(), job: Job = Job(), ground_truth: str | None = None) -> Any:
-    """Find which queries are edited copies of which references, and write predictions, report and every stage file.
+def run(
+    queries: Place,
+    references: Place,
+    output: Place,
+    *,
+    strategy: Strategy = Strategy(),
+    job: Job = Job(),
+    ground_truth: Place | None = None,
+) -> RunSummary:
+    """Find which queries are edited copies of which references, and write predictions, a report and every stage file.
 
     Args:
         queries: a folder (recursive), a glob, a list file, or a CSV/Parquet table with columns id and path
@@ -39,82 +37,218 @@ def run(queries: str, references: str, output: str, *, strategy: Strategy = Stra
         output: folder for everything that is written; running again with the same settings resumes
         strategy: what is done
         job: how it is done
-        ground_truth: CSV with query_id,reference_id: mark right and wrong in the report, and evaluate
+        ground_truth: CSV with query_id,reference_id: evaluate, and mark right and wrong in the report
     """
+    from matcher.stages.running import RunFolder
+
+    with RunFolder(output, strategy=strategy) as folder:
+        with folder.timed("describe queries"):
+            described_queries = describe(queries, folder / "queries", side="query", strategy=strategy, job=job)
+        with folder.timed("describe references"):
+            described_references = describe(references, folder / "references", side="reference", strategy=strategy, job=job)
+        with folder.timed("index"):
+            indexed = index(described_references, folder / "index", strategy=strategy, job=job)
+        with folder.timed("shortlist"):
+            candidates = shortlist(described_queries, described_references, indexed, folder / "candidates", strategy=strategy, job=job)
+        with folder.timed("score"):
+            scored = score(candidates, described_queries, described_references, folder / "pair_scores", strategy=strategy, job=job)
+        with folder.timed("fuse"):
+            fused = fuse(scored, folder / "fused.parquet", strategy=strategy)
+        with folder.timed("calibrate"):
+            predictions = calibrate(fused, folder / "predictions.parquet", strategy=strategy)
+        if ground_truth is not None:
+            with folder.timed("evaluate"):
+                folder.keep(evaluate(predictions, ground_truth))
+        with folder.timed("report"):
+            report(predictions, described_queries, described_references, folder / "report.html", ground_truth=ground_truth)
+        return folder.summary()
 
 
-def describe(images: str, output: str, *, side: Literal["query", "reference"] = "reference", strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
+def describe(images: Place, output: Place, *, side: Side = "reference", strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
     """Pictures -> their keypoints (and descriptors, if the strategy names a descriptor).
 
     Args:
         images: a folder (recursive), a glob, a list file, or a CSV/Parquet table with columns id and path
         output: folder of the stage files
         side: whose settings apply
+        strategy: what is done
+        job: how it is done
     """
+    from matcher.stages.describing import describe_path
+
+    return describe_path(images, Path(output), side=side, strategy=strategy, job=job)
 
 
-def index(described: str, output: str, *, strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
-    """Described references -> a searchable index.
+def index(described: Place, output: Place, *, strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
+    """Described references -> a searchable index of their keypoints.
 
     Args:
         described: the folder that `describe --side reference` wrote
         output: folder of the index
+        strategy: what is done
+        job: how it is done
     """
+    from matcher.stages.shortlisting import build_index
+
+    return build_index(Path(described), Path(output), strategy=strategy, job=job)
 
 
-def shortlist(described: str, index: str, output: str, *, strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
-    """Described queries and an index -> candidates.
+def shortlist(queries: Place, references: Place, index: Place, output: Place, *, strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
+    """Described queries, described references and their index -> candidates.
 
     Args:
-        described: the folder that `describe --side query` wrote
+        queries: the folder that `describe --side query` wrote
+        references: the folder that `describe --side reference` wrote
         index: the folder that `index` wrote
         output: folder of the candidates
+        strategy: what is done
+        job: how it is done
     """
+    from matcher.stages.shortlisting import shortlist_pairs
+
+    return shortlist_pairs(Path(queries), Path(references), Path(index), Path(output), strategy=strategy, job=job).folder
 
 
-def score(pairs: str, queries: str, references: str, output: str, *, strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
+def score(pairs: Place, queries: Place, references: Place, output: Place, *, strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
     """A list of candidate pairs -> their evidence, in the list's order and with the list's own columns.
 
     Args:
-        pairs: CSV or Parquet with query_id and reference_id (or the candidates stage); other columns are carried through
-        queries: the pictures, see run
-        references: the pictures, see run
-        output: folder of the pair_scores
+        pairs: CSV or Parquet with query_id and reference_id, or a folder of candidates; other columns are carried through
+        queries: the pictures (see run), or the folder that `describe --side query` wrote
+        references: likewise
+        output: folder of the pair scores
+        strategy: what is done
+        job: how it is done
     """
+    from matcher.stages.scoring import score_list
+
+    return score_list(pairs, queries, references, Path(output), strategy=strategy, job=job)
 
 
-def fuse(pair_scores: str, output: str, *, strategy: Strategy = Strategy()) -> Path:
-    """Pair scores -> one logit a pair.
+def fuse(pair_scores: Place, output: Place, *, strategy: Strategy = Strategy()) -> Path:
+    """Pair scores -> the same with one logit a pair.
 
     Args:
-        pair_scores: what `score` wrote
+        pair_scores: the folder that `score` wrote
         output: Parquet file
+        strategy: what is done
     """
+    from matcher.stages.predicting import fuse_scores
+
+    return fuse_scores(Path(pair_scores), Path(output), strategy=strategy)
 
 
-def calibrate(fused: str, output: str, *, strategy: Strategy = Strategy()) -> Path:
-    """Fused logits -> predictions with probabilities.
+def calibrate(fused: Place, output: Place, *, strategy: Strategy = Strategy()) -> Path:
+    """Fused pair scores -> predictions with probabilities, as Parquet and as CSV in the challenge's format.
 
     Args:
-        fused: what `fuse` wrote
-        output: Parquet file; a CSV in the challenge's format is written beside it
+        fused: the file that `fuse` wrote
+        output: Parquet file; the CSV is written beside it
+        strategy: what is done
     """
+    from matcher.stages.predicting import calibrate_scores
+
+    return calibrate_scores(Path(fused), Path(output), strategy=strategy)
 
 
-def fit_fusion(pair_scores: str, ground_truth: str, output: str, *, seed: int = 0) -> Any:
-    """Labelled pair scores -> the fusion model that `fuse` and `calibrate` use.
+def evaluate(predictions: Place, ground_truth: Place, *, edits: Place | None = None, resamples: int = 1000, seed: int = 0) -> Evaluation:
+    """Predictions and the truth -> uAP, recall at precision 0.9, recall at 1 and 10, calibration and location, with intervals.
 
     Args:
-        pair_scores: what `score` or `run` wrote, on pairs that `synthesize` made; never those of an evaluation
-        ground_truth: CSV with query_id,reference_id
-        output: JSON file
+        predictions: predictions.parquet, or a CSV with query_id,reference_id,score
+        ground_truth: CSV with query_id,reference_id; an empty reference_id means a copy of nothing
+        edits: CSV with families, severity, covered and frame, for tables by edit and for location
+        resamples: bootstrap resamples of the queries
+        seed: of the resamples
     """
+    from matcher.metrics.evaluation import evaluate as measure
+
+    return measure(Path(predictions), Path(ground_truth), edits=edits and Path(edits), resamples=resamples, seed=seed)
 
 
-def compare(query: str, reference: str, *, strategy: Strategy = Strategy()) -> Any:
+def report(
+    predictions: Place, queries: Place, references: Place, output: Place, *, ground_truth: Place | None = None, limit: int = 500
+) -> Path:
+    """Predictions -> one HTML page with both pictures of every pair and the region found in each.
+
+    Args:
+        predictions: predictions.parquet
+        queries: the pictures (see run), or the folder that `describe` wrote of them
+        references: likewise
+        output: HTML file
+        ground_truth: CSV with query_id,reference_id: mark right, wrong and missed
+        limit: most predictions shown
+    """
+    from matcher.stages.reporting import report_files
+
+    return report_files(predictions, queries, references, Path(output), ground_truth=ground_truth, limit=limit)
+
+
+def compare(query: Place, reference: Place, *, strategy: Strategy = Strategy()) -> Comparison:
     """Two pictures -> is the first an edited copy of the second, which part, how sure, and why.
 
     Args:
         query: a picture
         reference: a picture
+        strategy: what is done
     """
+    from matcher.stages.comparing import compare_pictures
+
+    return compare_pictures(query, reference, strategy=strategy)
+
+
+def synthesize(
+    photos: Place,
+    output: Place,
+    *,
+    queries: int = 200,
+    references: int | None = None,
+    distractor_share: float = 0.5,
+    difficulty: Literal["easy", "usual", "hard"] = "usual",
+    max_side: int = 640,
+    reference_side: int = 384,
+    seed: int = 0,
+    workers: int = 0,
+) -> BenchmarkSummary:
+    """Your own photos -> a benchmark: references, edited queries, and the truth about every pixel.
+
+    Args:
+        photos: a folder (recursive), a glob, a list file, or a CSV/Parquet table with columns id and path
+        output: folder of the benchmark
+        queries: edited pictures to make
+        references: photos that become references; null = two in three. The others give strangers and what is pasted
+        distractor_share: share of the queries that are copies of nothing
+        difficulty: how many edits, and how strong
+        max_side: longer side of the queries in pixels
+        reference_side: longer side of the references in pixels
+        seed: same seed, same bytes
+        workers: threads; 0 = one for each core
+    """
+    from matcher.data import synthesize as generator
+
+    return generator.synthesize(
+        str(photos),
+        str(output),
+        queries=queries,
+        references=references,
+        distractor_share=distractor_share,
+        difficulty=difficulty,
+        max_side=max_side,
+        reference_side=reference_side,
+        seed=seed,
+        workers=workers,
+    )
+
+
+def fit_fusion(pair_scores: Place, ground_truth: Place, output: Place, *, seed: int = 0) -> Fitted:
+    """Labelled pair scores -> the fusion model that `fuse` and `calibrate` use.
+
+    Args:
+        pair_scores: the folder that `score` or `run` wrote, on pairs that `synthesize` made; never those of an evaluation
+        ground_truth: CSV with query_id,reference_id
+        output: JSON file
+        seed: of the folds
+    """
+    from matcher.stages.predicting import fit_on
+
+    return fit_on(Path(pair_scores), ground_truth, Path(output), seed=seed)

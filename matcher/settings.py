@@ -48,7 +48,7 @@ class IndexSettings:
 
     Args:
         kind: flat (exact), fp16 (exact search on half precision), ivf (inverted lists), ivfpq (inverted lists of codes)
-        lists: inverted lists; null = about 4 * sqrt(rows)
+        lists: inverted lists; null = about 2 * sqrt(rows)
         probes: lists looked at for each query row
         code_bytes: bytes a row takes in ivfpq
         on_disk: keep the inverted lists in a memory-mapped file
@@ -74,9 +74,9 @@ class SiftSettings:
         contrast: OpenCV's contrastThreshold; low, because dark and blurred copies have little contrast
     """
 
-    short_side: int = 300
+    short_side: int = 220
     enlarge: float = 2.0
-    keypoints: int = 600
+    keypoints: int = 450
     contrast: float = 0.01
 
 
@@ -92,10 +92,10 @@ class ShortlistSettings:
         tolerance: how far a vote may lie from the transform, as a share of the reference's longer side
     """
 
-    per_query: int = 10
+    per_query: int = 6
     keypoints: int = 600
     neighbours: int = 5
-    tried: int = 60
+    tried: int = 40
     tolerance: float = 0.05
 
 
@@ -140,10 +140,10 @@ class Strategy:
     """
 
     images: ImageSettings = field(default_factory=ImageSettings)
-    query_keypoints: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=400, keypoints=1000))
+    query_keypoints: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=280, keypoints=650))
     reference_keypoints: SiftSettings = field(default_factory=SiftSettings)
     descriptor: DescriptorSettings | None = None
-    index: IndexSettings = field(default_factory=lambda: IndexSettings(kind="ivf"))
+    index: IndexSettings = field(default_factory=lambda: IndexSettings(kind="ivf", probes=3))
     shortlist: ShortlistSettings = field(default_factory=ShortlistSettings)
     scorers: Scorers = field(default_factory=Scorers)
     fusion: str = "keypoints"

@@ -79,7 +79,8 @@ class Record:
 
     @classmethod
     def empty(cls) -> Self:
-        return cls(**{name: np.empty((0, *(s if isinstance(s, int) else 0 for s in shape)), dtype="U1" if dtype == "text" else dtype) for name, dtype, shape in cls.columns()})
+        rows = {name: (0, *(s if isinstance(s, int) else 0 for s in shape)) for name, _, shape in cls.columns()}
+        return cls(**{name: np.empty(rows[name], dtype="U1" if dtype == "text" else dtype) for name, dtype, _ in cls.columns()})
 
     @classmethod
     def concat(cls, records: Sequence[Self]) -> Self:
@@ -122,12 +123,27 @@ class Descriptors(Record):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Pictures(Record):
+    """What is known of every good picture beside its keypoints. ``file_key`` and ``pixel_key`` are equal for equal content."""
+
+    keys: ClassVar[tuple[str, ...]] = ("id",)
+    id: Text = column("text")  # (N,)
+    path: Text = column("text")  # (N,)
+    width: NDArray[np.int64] = column("int64")  # (N,) pixels as decoded, upright
+    height: NDArray[np.int64] = column("int64")  # (N,)
+    file_key: Text = column("text")  # (N,) sha256 of the file
+    pixel_key: Text = column("text")  # (N,) sha256 of size and decoded pixels
+    thumbnail: NDArray[np.uint8] = column("uint8", 768)  # (N, 768) 16 x 16 RGB means, aspect ignored
+    keypoints: NDArray[np.int64] = column("int64")  # (N,) rows of Keypoints
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Keypoints(Record):
-    """Local features, a row each, the rows of one image side by side."""
+    """Local features, a row each, the rows of one image side by side and in the order of Pictures."""
 
     image_id: Text = column("text")  # (K,)
     point: Float = column("float32", 2)  # (K, 2) x, y on the image's unit square
-    size: Float = column("float32")  # (K,) diameter as a share of the image's longer side
+    size: Float = column("float32")  # (K,) diameter, as a share of the image's longer side
     angle: Float = column("float32")  # (K,) degrees clockwise from the x axis, [0, 360)
     rows: NDArray[np.uint8] = column("uint8", 128)  # (K, 128) RootSIFT: round(255 * sqrt(l1-normalised SIFT))
 
@@ -140,7 +156,7 @@ class Candidates(Record):
     query_id: Text = column("text")  # (P,)
     reference_id: Text = column("text")  # (P,)
     similarity: Float = column("float32")  # (P,) bigger is closer; comparable within one source only
-    source: Text = column("text")  # (P,) votes, neighbours, or both joined by "+"
+    source: Text = column("text")  # (P,) identical, votes, neighbours, or several joined by "+"
     query_frame: NDArray[np.float64] = column("float64", 3, 3)  # (P, 3, 3)
     reference_frame: NDArray[np.float64] = column("float64", 3, 3)  # (P, 3, 3)
 
@@ -199,3 +215,10 @@ class Errors(Record):
     stage: Text = column("text")  # (E,) queries, references, pairs, describe, score, ...
     code: Text = column("text")  # (E,) one word, see errors.ImageError
     message: Text = column("text")  # (E,) one sentence
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[str, str, str, str, str]]) -> Self:
+        """Rows of id, path, stage, code, message -> the record."""
+        names = [name for name, _, _ in cls.columns()]
+        columns: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+        return cls(**columns) if rows else cls.empty()

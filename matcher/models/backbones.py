@@ -34,7 +34,9 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, features: Callable[[Tensor], Tensor], *, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, network: nn.Module, features: Callable[[Tensor], Tensor], *, size: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
         super().__init__()
         self.network, self.features, self.size = network, features, size
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1), persistent=False)
@@ -60,7 +62,7 @@ def load_backbone(settings: DescriptorSettings) -> Backbone:
         if kind == "transformers" and name:
             return load_transformers(name, settings)
         folder = Path(settings.backbone).expanduser()
-        if folder.is_dir():
+        if settings.backbone and folder.is_dir():
             return load_folder(folder, settings)
     raise UsageError(f"backbone {settings.backbone!r} is neither timm:NAME, nor transformers:NAME, nor a folder that exists")
 
@@ -84,7 +86,11 @@ def load_timm(name: str, settings: DescriptorSettings) -> Backbone:
     """timm's name (or local-dir:FOLDER) -> backbone: loaded whole with its classifier, which is then taken off."""
     import timm
 
-    overlay = {} if name.startswith("local-dir:") or not settings.weights else {"file": fetch_timm_weights(name), "custom_load": False}
+    overlay: dict[str, Any] = {}
+    if settings.weights:
+        folder = name.removeprefix("local-dir:")
+        file = fetch_timm_weights(name) if folder == name else str(Path(folder) / WEIGHTS)
+        overlay = {"file": file, "source": "file", "custom_load": False}
     try:
         network = timm.create_model(name, pretrained=settings.weights, pretrained_cfg_overlay=overlay or None)
     except Exception as error:  # timm raises anything from KeyError to RuntimeError
@@ -137,7 +143,7 @@ def load_transformers(name: str, settings: DescriptorSettings) -> Backbone:
 
 
 def check_loading(name: str, loading: dict[str, Any]) -> bool:
-    """What transformers says of loading -> is the pooler's output trained? MatcherError if weights were missing, left over or of another shape."""
+    """What transformers says of loading -> is the pooler's output trained? MatcherError if weights do not fit."""
     missing = sorted(loading.get("missing_keys", ()))
     lost = [key for key in missing if not key.startswith("pooler.")]
     left = [key for key in sorted(loading.get("unexpected_keys", ())) if not key.startswith(HEADS)]
@@ -152,7 +158,8 @@ def transformers_features(network: nn.Module, *, pooled: bool) -> Callable[[Tens
     """A transformers model -> the function from normalised pictures to (B, dim)."""
     call = getattr(network, "get_image_features", network)
     accepted = inspect.signature(call.forward if isinstance(call, nn.Module) else call).parameters
-    more = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in accepted or "kwargs" in accepted and call is not network else {}
+    resizes = "interpolate_pos_encoding" in accepted or ("kwargs" in accepted and call is not network)
+    more = {"interpolate_pos_encoding": True} if resizes else {}
 
     def features(batch: Tensor) -> Tensor:
         output = call(pixel_values=batch, **more)
@@ -178,7 +185,9 @@ def input_size(preprocessing: dict[str, Any], config: Any) -> int:
     return side
 
 
-def make(network: nn.Module, features: Callable[[Tensor], Tensor], name: str, *, size: int, mean: Sequence[float], std: Sequence[float]) -> Backbone:
+def make(
+    network: nn.Module, features: Callable[[Tensor], Tensor], name: str, *, size: int, mean: Sequence[float], std: Sequence[float]
+) -> Backbone:
     """The backbone after a trial with an empty picture; MatcherError if it cannot work at that size."""
     try:
         return Backbone(network, features, size=size, mean=mean, std=std).eval().requires_grad_(False)
@@ -188,7 +197,9 @@ def make(network: nn.Module, features: Callable[[Tensor], Tensor], name: str, *,
 
 def unavailable(name: str, error: Exception) -> MatcherError:
     """One sentence for weights or a config that could not be had."""
-    what = "could not be loaded from the local cache or the hub: name a local folder (config.json and model.safetensors), or set weights: false"
+    what = (
+        "could not be loaded from the local cache or the hub: name a local folder (config.json, model.safetensors), or set weights: false"
+    )
     return MatcherError(f"backbone {name} {what} ({type(error).__name__}: {first_line(error)})")
 
 

@@ -66,7 +66,9 @@ def extract(image: NDArray[np.uint8], settings: SiftSettings) -> LocalFeatures:
     sift = cv2.SIFT_create(nfeatures=0, contrastThreshold=settings.contrast)
     found = choose(sift.detect(grey, None), settings.keypoints)
     if not found:
-        return LocalFeatures(np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty(0, np.float32), np.empty((0, 128), np.uint8), shape_wh)
+        return LocalFeatures(
+            np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty(0, np.float32), np.empty((0, 128), np.uint8), shape_wh
+        )
     found, raw = sift.compute(grey, found)
     height, width = grey.shape
     points = (np.float32([k.pt for k in found]) + 0.5) / np.float32([width, height])  # OpenCV counts from pixel centres

@@ -43,7 +43,7 @@ def choose_rows(predictions: Predictions, *, limit: int) -> NDArray[np.int64]:
 
 
 def judge(predictions: Predictions, truth: GroundTruth | None) -> list[str]:
-    """"right" or "wrong" for each prediction (P,), "" without a truth or where the truth does not list the query."""
+    """ "right" or "wrong" for each prediction (P,), "" without a truth or where the truth does not list the query."""
     if truth is None:
         return [""] * len(predictions)
     pairs, judged = set(truth.pairs()), set(truth.queries())

@@ -15,6 +15,7 @@ from matcher.settings import SiftScorerSettings
 
 ALIKE = 0.8  # cosine of two RootSIFT rows above which a match that the transform predicts is believed
 SAME_SCALE = 0.6  # natural log of the size difference allowed to such a match
+WORTH = 4.0  # support from which a proposal is refined; strangers rarely reach it
 GRID = 400  # matches whose places round to the same of GRID x GRID cells count once
 
 
@@ -36,6 +37,8 @@ def match(query: LocalFeatures, reference: LocalFeatures, settings: SiftScorerSe
     plain = second is None or (first is not None and first.support >= second.support)
     if (chosen := first if plain else second) is None:
         return None
+    if chosen.support < WORTH:
+        return Match(chosen.matrix, np.empty((0, 2), dtype=np.int64), chosen.support, chosen.proposed, 0)
     if plain:
         return refine(query, reference, chosen, settings)
     unmirror = np.array([[-1.0, 0.0, float(query.shape_wh[0])], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])

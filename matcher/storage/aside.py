@@ -59,3 +59,13 @@ def write_json(path: Path, value: Any) -> None:
     """JSON value -> file with sorted keys: the same value gives the same bytes."""
     with write_aside(path) as file:
         file.write(json.dumps(value, sort_keys=True, indent=1).encode("ascii") + b"\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """JSON file -> its value. MatcherError if it is missing or no JSON."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise MatcherError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise MatcherError(f"{path} is no JSON file: {error}") from error

@@ -68,7 +68,8 @@ def members(part: str, name: str) -> list[str]:
     if part in single_views():
         return [part]
     known = sorted({*groups(), *(view for view in single_views() if not view[-1].isdigit() or view.startswith("turn"))})
-    raise UsageError(f"there is no view named {part!r} (in {name!r}); the names are {', '.join(known)}, cells like half_grid_1_2, and any of them joined by +")
+    names = f"{', '.join(known)}, cells like half_grid_1_2, and any of them joined by +"
+    raise UsageError(f"there is no view named {part!r} (in {name!r}); the names are {names}")
 
 
 @cache

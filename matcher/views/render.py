@@ -9,6 +9,7 @@ every frame. Where it does not, it is one bilinear warp, exact where pixels fall
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,7 +75,7 @@ def resample(image: Pixels, frame: Array, size_hw: tuple[int, int]) -> Pixels:
         left, top, right, bottom = window(frame, image.shape[:2], margin_xy=(2.0, 2.0))
         return warp(image[top:bottom, left:right], shift(-left, -top) @ to_pixels(frame, size_hw, image.shape[:2]), size_hw)
     left, top, right, bottom = window(frame, image.shape[:2], margin_xy=(across + 2, down + 2))
-    part = image[top:bottom, left:right]
+    part: NDArray[Any] = image[top:bottom, left:right]
     small_w = max(1, round(part.shape[1] / max(1.0, across / 2)))
     small_h = max(1, round(part.shape[0] / max(1.0, down / 2)))
     shrunk = np.diag([small_w / part.shape[1], small_h / part.shape[0], 1.0])
@@ -82,14 +83,14 @@ def resample(image: Pixels, frame: Array, size_hw: tuple[int, int]) -> Pixels:
         part = cv2.resize(part, (small_w, small_h), interpolation=cv2.INTER_AREA)
     doubled_hw = (2 * h, 2 * w)
     doubled = warp(part, shrunk @ shift(-left, -top) @ to_pixels(frame, doubled_hw, image.shape[:2]), doubled_hw)
-    return cv2.resize(doubled, (w, h), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(doubled, (w, h), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def warp(image: Pixels, view_to_image: Array, size_hw: tuple[int, int]) -> Pixels:
+def warp(image: NDArray[Any], view_to_image: Array, size_hw: tuple[int, int]) -> Pixels:
     """Picture and a map (3, 3) between continuous pixel coordinates -> bilinear samples (h, w, 3) at the view's pixel centres."""
     centred = shift(-0.5, -0.5) @ view_to_image @ shift(0.5, 0.5)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpPerspective(image, centred, size_hw[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.warpPerspective(image, centred, size_hw[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
 
 
 def shift(x: float, y: float) -> Array:

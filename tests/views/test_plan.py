@@ -18,7 +18,14 @@ def test_groups_have_their_number_of_views(name, count):
 
 @pytest.mark.parametrize(
     ("name", "share", "covers_all"),
-    [("halves", 1 / 2, True), ("half_grid", 1 / 4, True), ("third_grid", 1 / 9, True), ("grid2", 1 / 4, True), ("grid3", 1 / 9, True), ("tiles", 1 / 9, False)],
+    [
+        ("halves", 1 / 2, True),
+        ("half_grid", 1 / 4, True),
+        ("third_grid", 1 / 9, True),
+        ("grid2", 1 / 4, True),
+        ("grid3", 1 / 9, True),
+        ("tiles", 1 / 9, False),
+    ],
 )
 def test_cells_have_equal_area_and_cover(name, share, covers_all):
     boxes = np.array([to_box(frame) for frame in expand([name]).values()])

@@ -1,0 +1,108 @@
+"""Evidence of all scorers -> one logit a pair: a logistic model on a few terms, and a floor under what is proved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matcher.errors import MatcherError
+from matcher.storage.aside import read_json, write_json
+from matcher.types import PairScores
+
+Column = NDArray[np.float64]
+Evidence = Mapping[str, Column]
+PROVED = 9.21  # logit of 0.9999: the least that an identical or untouched picture gets
+
+
+def number(evidence: Evidence, name: str) -> Column:
+    """A column of evidence, 0 where the scorer did not look or found nothing to measure."""
+    return np.nan_to_num(evidence[name], nan=0.0)
+
+
+TERMS: dict[str, Callable[[Evidence], Column]] = {
+    "log_support": lambda e: np.log1p(number(e, "sift_support")),
+    "log_inliers": lambda e: np.log1p(number(e, "sift_inliers")),
+    "inlier_ratio": lambda e: number(e, "sift_inlier_ratio"),
+    "spread": lambda e: number(e, "sift_spread"),
+    "agreement": lambda e: np.maximum(number(e, "sift_agreement"), 0),
+    "agreeing": lambda e: number(e, "sift_agreeing"),
+    "agreeing_inliers": lambda e: number(e, "sift_agreeing") * np.log1p(number(e, "sift_inliers")),
+}
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Weights of the terms, and the calibration ``probability = sigmoid(slope * logit + offset)`` that belongs to them."""
+
+    weights: dict[str, float]
+    intercept: float
+    slope: float
+    offset: float
+    card: dict[str, Any]
+
+    def logit(self, scores: PairScores) -> Column:
+        """Pair scores (P,) -> logits (P,). What is identical or untouched is calibrated to PROVED at least, whatever else was found."""
+        evidence = {name: np.asarray(values, dtype=np.float64) for name, values in scores.evidence.items()}
+        try:
+            terms = [weight * TERMS[name](evidence) for name, weight in self.weights.items()]
+        except KeyError as error:
+            raise MatcherError(
+                f"the fusion model wants evidence {error} that these pair scores lack: fit one on pairs scored in this way"
+            ) from error
+        logit = np.full(len(scores), self.intercept) + np.sum(terms, axis=0, initial=0.0)
+        proved = np.nan_to_num(np.maximum(evidence["identical"], evidence["untouched"])) > 0
+        return np.where(proved, np.maximum(logit, (PROVED - self.offset) / self.slope), logit)
+
+
+def read_fusion(path: str | Path) -> Fusion:
+    """JSON file -> the model in it. MatcherError if it is something else."""
+    content = read_json(path)
+    try:
+        made = Fusion(**content)
+        unknown = [name for name in made.weights if name not in TERMS]
+    except (TypeError, AttributeError) as error:
+        raise MatcherError(f"{path} is no fusion model: make one with `matcher fit-fusion`") from error
+    if unknown:
+        raise MatcherError(f"{path} has a weight for {unknown[0]!r}, which this matcher does not know; it knows {', '.join(TERMS)}")
+    return made
+
+
+def write_fusion(path: str | Path, fusion: Fusion) -> None:
+    """Model -> JSON file."""
+    write_json(Path(path), asdict(fusion))
+
+
+def fit(scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict[str, Any]) -> Fusion:
+    """Pair scores (P,) and their labels (P,) -> a logistic model, calibrated on logits of queries that it was not fitted on.
+
+    MatcherError if there are fewer than 20 pairs of either kind.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if min(is_copy.sum(), (~is_copy).sum()) < 20:
+        raise MatcherError(
+            f"{is_copy.sum()} copies and {(~is_copy).sum()} strangers are too few to fit a fusion model: 20 of each are needed"
+        )
+    evidence = {name: np.asarray(values, dtype=np.float64) for name, values in scores.evidence.items()}
+    terms = np.stack([term(evidence) for term in TERMS.values()], axis=1)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=5000))
+    folds = GroupKFold(5, shuffle=True, random_state=seed)
+    held_out = cross_val_predict(model, terms, is_copy, groups=scores.query_id, cv=folds, method="decision_function")
+    scale = LogisticRegression(C=1e6, max_iter=5000).fit(held_out[:, None], is_copy)
+    model.fit(terms, is_copy)
+    weights = model[-1].coef_[0] / model[0].scale_
+    return Fusion(
+        weights=dict(zip(TERMS, weights.tolist(), strict=True)),
+        intercept=float(model[-1].intercept_[0] - weights @ model[0].mean_),
+        slope=float(scale.coef_[0, 0]),
+        offset=float(scale.intercept_[0]),
+        card={**card, "copies": int(is_copy.sum()), "strangers": int((~is_copy).sum())},
+    )

@@ -1,0 +1,289 @@
+"""faiss behind one name: rows and their ids go in, nearest rows come out; bigger is closer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import faiss
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from matcher.errors import MatcherError, StaleStageError, UsageError
+from matcher.index_kinds import new_index, stored_ids, stored_rows
+from matcher.settings import IndexSettings
+
+logger = logging.getLogger("matcher")
+
+ABSENT = int(np.iinfo(np.int64).min)  # the id where there is no neighbour: no row of any array, unlike -1
+CHUNK = 65_536  # rows turned to float32 at a time
+GPU_NEIGHBOURS = 2048  # faiss gives no more on a GPU
+INDEX_FILE, NAMES_FILE, CARD_FILE = "index.faiss", "names.json", "card.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an index is: kept beside it as JSON, and compared before it is used."""
+
+    made_by: str  # fingerprint of the model and settings that made the rows
+    settings: IndexSettings
+    stored: str  # the kind it really has: flat where there were too few rows
+    dim: int
+    dtype: str  # of the rows: float32 or uint8
+    training: str  # SHA-256 of what was learnt; indexes with the same one can share lists
+
+    @property
+    def scale(self) -> float:
+        """What an inner product of rows is divided by: uint8 rows are RootSIFT times 255."""
+        return 255.0**2 if self.dtype == "uint8" else 1.0
+
+
+class Index:
+    """Nearest rows by inner product. Made with :meth:`build` or :meth:`load`.
+
+    Rows are (N, D) float32 of unit norm or (N, D) uint8 of norm about 255; queries must be of the same sort. The
+    similarity of uint8 rows is divided by 255 ** 2, so it is a cosine for both. Ids are integers from 0, or texts; an id
+    may occur once. Searching from several threads is safe, changing the index meanwhile is not.
+    """
+
+    def __init__(self, searcher: Any, card: Card, names: list[str] | None = None) -> None:
+        self.card = card
+        self._searcher, self._read_only = searcher, False
+        self._gpu: Any = None
+        self._ids = np.sort(stored_ids(searcher))
+        self._names = None if names is None else np.array(names, dtype=np.str_)  # text of id i, for indexes with text ids
+        if card.settings.gpu == "yes":
+            self._to_gpu()
+
+    @classmethod
+    def build(cls, rows: ArrayLike, ids: ArrayLike, settings: IndexSettings, *, made_by: str, seed: int = 0) -> Self:
+        """Rows (N, D) and ids (N,) -> index. ``made_by`` names the model and settings that made the rows."""
+        array = np.asarray(rows)
+        if settings.on_disk and settings.kind not in ("ivf", "ivfpq"):
+            raise UsageError(f"index.on_disk keeps inverted lists in a file; kind {settings.kind} has none, set index.kind to ivf or ivfpq")
+        check_rows(array, dim=None, dtype=None)
+        searcher, stored = new_index(array, settings, seed=seed)
+        dtype = "uint8" if array.dtype == np.uint8 else "float32"
+        card = Card(made_by, settings, stored, int(array.shape[1]), dtype, digest(faiss.serialize_index(searcher).tobytes()))
+        index = cls(searcher, card, [] if np.asarray(ids).dtype.kind == "U" else None)
+        index.add(array, ids)
+        return index
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def search(self, rows: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Queries (Q, D) -> similarity (Q, k) float32, falling, and ids (Q, k); ties in the order of the ids.
+
+        Where there are fewer than k neighbours, the similarity is -inf and the id ABSENT ("" for text ids).
+        """
+        queries = np.asarray(rows)
+        check_rows(queries, dim=self.card.dim, dtype=self.card.dtype)
+        if k < 1:
+            raise ValueError(f"search needs k >= 1, got {k}")
+        similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        ids = np.full((len(queries), k), ABSENT, dtype=np.int64)
+        for start in range(0, len(queries) if len(self) else 0, CHUNK):
+            part = slice(start, start + CHUNK)
+            found, found_ids = self._place(k).search(np.ascontiguousarray(queries[part], dtype=np.float32), k)
+            similarity[part] = np.where(found_ids < 0, -np.inf, found / np.float32(self.card.scale))
+            ids[part] = np.where(found_ids < 0, ABSENT, found_ids)
+        order = np.lexsort((ids, -similarity), axis=-1)
+        similarity, ids = np.take_along_axis(similarity, order, axis=1), np.take_along_axis(ids, order, axis=1)
+        return similarity, ids if self._names is None else np.append(self._names, "")[np.where(ids == ABSENT, -1, ids)]
+
+    def add(self, rows: ArrayLike, ids: ArrayLike) -> None:
+        """Rows (N, D) under new ids (N,). MatcherError if an id is there already."""
+        array, numbers = np.asarray(rows), self._new_numbers(np.asarray(ids))
+        check_rows(array, dim=self.card.dim, dtype=self.card.dtype)
+        if numbers.shape != (len(array),):
+            raise ValueError(f"add needs one id a row, got {numbers.shape} ids for {len(array)} rows")
+        self._check_writable()
+        for start in range(0, len(array), CHUNK):
+            part = slice(start, start + CHUNK)
+            self._searcher.add_with_ids(np.ascontiguousarray(array[part], dtype=np.float32), numbers[part])
+        if self._names is not None:
+            self._names = np.append(self._names, np.asarray(ids, dtype=np.str_))
+        self._ids, self._gpu = np.sort(np.append(self._ids, numbers)), None
+
+    def remove(self, ids: ArrayLike) -> None:
+        """Takes the rows with these ids (N,) out. MatcherError if one is not there."""
+        numbers = self._numbers(np.asarray(ids))
+        self._check_writable()
+        self._searcher.remove_ids(numbers)
+        self._ids, self._gpu = np.setdiff1d(self._ids, numbers), None
+
+    def merge(self, other: Index) -> None:
+        """Adds the rows of another index; no id may be in both.
+
+        Lists learnt together (see :meth:`emptied`) are joined, other rows are added anew. ivfpq keeps too little of a
+        row for that: such indexes must have been learnt together.
+        """
+        check_same_maker(other.card.made_by, self.card.made_by, "the index to merge")
+        ids, numbers = other.ids(), other._ids
+        together = other.card.training == self.card.training and self.card.stored in ("ivf", "ivfpq")
+        if together and self._names is None and not other._read_only:
+            self._check_writable()
+            self._new_numbers(ids)
+            self._searcher.merge_from(faiss.clone_index(other._searcher), 0)
+            self._ids, self._gpu = np.sort(np.append(self._ids, ids)), None
+        elif other.card.stored == "ivfpq":
+            raise MatcherError("ivfpq indexes can be merged only in memory, with integer ids, and if one began as emptied() of the other")
+        elif len(other):
+            self.add(stored_rows(other._searcher, numbers).astype(other.card.dtype), ids)
+
+    def emptied(self) -> Index:
+        """An index without rows that has learnt what this one has: fill it elsewhere, then merge."""
+        self._check_writable()
+        searcher = faiss.clone_index(self._searcher)
+        searcher.reset()
+        return Index(searcher, self.card, None if self._names is None else [])
+
+    def ids(self) -> NDArray[Any]:
+        """The ids of all rows (N,)."""
+        return self._ids.copy() if self._names is None else self._names[self._ids]
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the index, its text ids if it has any, and last the card with their checksums."""
+        self._check_writable()
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / CARD_FILE).unlink(missing_ok=True)
+        faiss.write_index(self._searcher, str(place / (INDEX_FILE + ".part")))
+        os.replace(place / (INDEX_FILE + ".part"), place / INDEX_FILE)  # the old file may be mapped
+        files = [INDEX_FILE]
+        if self._names is not None:
+            (place / NAMES_FILE).write_text(json.dumps(self._names.tolist()), encoding="utf-8")
+            files.append(NAMES_FILE)
+        checksums = {name: digest_file(place / name) for name in files}
+        card = {**asdict(self.card), "rows": len(self), "faiss": faiss.__version__, "sha256": checksums}
+        (place / (CARD_FILE + ".part")).write_text(json.dumps(card, indent=1), encoding="utf-8")
+        os.replace(place / (CARD_FILE + ".part"), place / CARD_FILE)
+
+    @staticmethod
+    def exists(folder: str | os.PathLike[str]) -> bool:
+        """Was an index saved here to the end? Whose it is and whether it is sound, :meth:`load` says."""
+        return (Path(folder) / CARD_FILE).is_file()
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], *, made_by: str) -> Self:
+        """Folder -> index. With ``on_disk`` the lists stay in the file and the index can only be searched.
+
+        Raises:
+            StaleStageError: another model or config made the rows
+            MatcherError: there is no index, or a file is damaged
+        """
+        place = Path(folder)
+        card, checksums = read_card(place)
+        check_same_maker(card.made_by, made_by, f"the index in {place}")
+        for name, expected in checksums.items():
+            if not (place / name).is_file() or digest_file(place / name) != expected:
+                raise MatcherError(f"the index in {place} is damaged: {name} is not what was written; build it again")
+        mapped = card.settings.on_disk and card.stored in ("ivf", "ivfpq")
+        searcher = faiss.read_index(str(place / INDEX_FILE), faiss.IO_FLAG_MMAP if mapped else 0)
+        names = json.loads((place / NAMES_FILE).read_text(encoding="utf-8")) if NAMES_FILE in checksums else None
+        index = cls(searcher, card, names)
+        index._read_only = mapped
+        return index
+
+    def _numbers(self, ids: NDArray[Any]) -> NDArray[np.int64]:
+        """Ids that are there -> faiss's numbers for them (N,)."""
+        if self._names is None:
+            numbers = check_numbers(ids)
+        else:
+            present = {name: number for number, name in zip(self._ids.tolist(), self._names[self._ids].tolist(), strict=True)}
+            numbers = np.array([present.get(name, -1) for name in ids.tolist()], dtype=np.int64)
+        if len(missing := ids[~np.isin(numbers, self._ids)]):
+            raise MatcherError(f"the index has no row with id {missing[0]!s} ({len(missing)} of the ids to remove are missing)")
+        return numbers
+
+    def _new_numbers(self, ids: NDArray[Any]) -> NDArray[np.int64]:
+        """Ids that must not be there yet -> faiss's numbers for them (N,)."""
+        if (self._names is None) != (ids.dtype.kind != "U") and ids.size:
+            raise MatcherError(f"the index has {'integers' if self._names is None else 'texts'} as ids, got {ids.dtype}")
+        known = self.ids()
+        values, counts = np.unique(ids, return_counts=True)
+        if len(repeated := values[(counts > 1) | np.isin(values, known)]):
+            raise MatcherError(f"id {repeated[0]!s} would be in the index twice ({len(repeated)} such ids)")
+        return check_numbers(ids) if self._names is None else np.arange(len(self._names), len(self._names) + len(ids), dtype=np.int64)
+
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise MatcherError(
+                "an index that was loaded with on_disk can only be searched: copy its folder, or build it again to change it"
+            )
+
+    def _place(self, k: int) -> Any:
+        """Where to search for k neighbours: the GPU if there is one, it is wanted and it can, else the CPU."""
+        if self.card.settings.gpu == "no" or gpu_count() == 0 or k > GPU_NEIGHBOURS:
+            return self._searcher
+        if self._gpu is None:
+            self._to_gpu()
+        return self._gpu
+
+    def _to_gpu(self) -> None:
+        """A copy for searching on the first GPU; under "auto" the CPU stands in where that fails."""
+        must = self.card.settings.gpu == "yes"
+        if must and gpu_count() == 0:
+            raise MatcherError("index.gpu is yes, but faiss sees no GPU: install faiss-gpu instead of faiss-cpu, or set index.gpu to auto")
+        try:
+            self._gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self._searcher)
+        except RuntimeError as error:
+            if must:
+                raise MatcherError(f"index.gpu is yes, but faiss cannot keep a {self.card.stored} index on this GPU: {error}") from error
+            logger.info("index: searching on the CPU, faiss cannot keep a %s index on this GPU", self.card.stored)
+            self._gpu = self._searcher
+
+
+def gpu_count() -> int:
+    """GPUs that the installed faiss can use."""
+    return faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
+
+
+def check_rows(rows: NDArray[Any], *, dim: int | None, dtype: str | None) -> None:
+    """Nothing, or an error if these are not rows (N, D) of finite numbers, or not of the index's sort."""
+    if rows.ndim != 2 or (rows.dtype != np.uint8 and rows.dtype.kind != "f"):
+        raise ValueError(f"an index takes rows (N, D) of floats or uint8, got {rows.dtype} {rows.shape}")
+    sort = "uint8" if rows.dtype == np.uint8 else "float32"
+    if dim is not None and (rows.shape[1] != dim or sort != dtype):
+        raise MatcherError(f"the index holds {dtype} rows of {dim} numbers, not {sort} rows of {rows.shape[1]}: another model made these")
+    if sort == "float32" and not np.isfinite(rows).all():
+        raise MatcherError("rows for an index must be finite, got NaN or infinity")
+
+
+def check_numbers(ids: NDArray[Any]) -> NDArray[np.int64]:
+    if ids.size and (ids.dtype.kind not in "iu" or ids.min() < 0):
+        raise ValueError(f"ids must be integers from 0 or texts, got {ids.dtype}, smallest {ids.min()}")
+    return np.ascontiguousarray(ids, dtype=np.int64)
+
+
+def check_same_maker(found: str, expected: str, what: str) -> None:
+    if found != expected:
+        raise StaleStageError(f"{what} was made by {found}, not by {expected}: build it again with this model and config")
+
+
+def read_card(folder: Path) -> tuple[Card, dict[str, str]]:
+    """Folder -> its card, and the SHA-256 of its files by name."""
+    try:
+        fields = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+        settings = IndexSettings(**fields["settings"])
+        names = ("made_by", "stored", "dim", "dtype", "training")
+        return Card(settings=settings, **{name: fields[name] for name in names}), dict(fields["sha256"])
+    except FileNotFoundError as error:
+        raise MatcherError(f"there is no index in {folder} (no {CARD_FILE}): build it first") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MatcherError(f"the index in {folder} is damaged: {CARD_FILE} cannot be read ({error}); build it again") from error
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,116 @@
+"""Rows -> a trained, empty faiss index of the kind that the settings name.
+
+What a row takes, beside 8 bytes for its id, and what that does to the similarity:
+
+    kind    float rows (D)                  uint8 rows (K, 128)
+    flat    4 D bytes, exact                512 bytes, exact
+    fp16    2 D bytes, half precision       128 bytes, exact
+    ivf     2 D bytes, half precision       128 bytes, exact
+    ivfpq   ``code_bytes``, approximate     ``code_bytes``, approximate
+
+flat looks at every row with matrix products, fp16 at every row one by one (slower, smaller). ivf and ivfpq look only at
+the rows of the ``probes`` lists nearest to a query. faiss's FastScan codes are left out on purpose: in faiss 1.15.1
+their searches now and then return nothing at all for a whole batch of queries.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from matcher.settings import IndexSettings
+
+logger = logging.getLogger("matcher")
+
+POINTS_PER_LIST = 40  # for k-means; faiss asks for at least 39
+ROUNDS = 8  # of k-means
+CODEBOOK_ROWS = 256  # entries of a product quantizer's codebook: 8 bits
+
+
+def new_index(rows: NDArray[Any], settings: IndexSettings, *, seed: int) -> tuple[Any, str]:
+    """Rows (N, D), float32 or uint8, and settings -> (trained faiss index without rows, the kind it really has).
+
+    Too few rows for lists or codebooks: a flat index, with a line in the log.
+    """
+    kind, dim = settings.kind, rows.shape[1]
+    if kind in ("ivf", "ivfpq"):
+        lists = list_count(len(rows), settings)
+        if lists < 2 or (kind == "ivfpq" and len(rows) < CODEBOOK_ROWS):
+            logger.info("index: %s rows are too few for %s, searching all of them instead", f"{len(rows):,}", kind)
+            kind = "flat"
+        else:
+            return trained_lists(rows, settings, lists=lists, seed=seed), kind
+    flat = faiss.IndexFlatIP(dim) if kind == "flat" else faiss.IndexScalarQuantizer(dim, storage(rows), faiss.METRIC_INNER_PRODUCT)
+    if kind == "fp16":
+        flat.train(np.zeros((1, dim), dtype=np.float32))  # neither storage has anything to learn
+    return faiss.IndexIDMap2(handed_over(flat)), kind
+
+
+def list_count(rows: int, settings: IndexSettings) -> int:
+    """How many inverted lists to make: what the settings say, or about 2 * sqrt(rows), but never more than can be trained."""
+    wanted = settings.lists or round(2 * rows**0.5)
+    lists = min(wanted, rows // POINTS_PER_LIST)
+    if settings.lists and 2 <= lists < wanted:
+        logger.info("index: %s rows can train %s lists, not %s", f"{rows:,}", lists, wanted)
+    return lists
+
+
+def trained_lists(rows: NDArray[Any], settings: IndexSettings, *, lists: int, seed: int) -> Any:
+    """An inverted file whose centroids (and codebooks) are learnt from a seeded sample of the rows; the same seed gives the same bytes."""
+    dim, product = rows.shape[1], faiss.METRIC_INNER_PRODUCT
+    centroids = faiss.IndexFlatIP(dim)
+    index: Any
+    if settings.kind == "ivf":
+        index = faiss.IndexIVFScalarQuantizer(centroids, dim, lists, storage(rows), product, False)
+    else:
+        index = faiss.IndexIVFPQ(centroids, dim, lists, code_size(dim, settings.code_bytes), 8, product)
+        index.pq.cp.seed, index.pq.cp.min_points_per_centroid = seed + 1, 1  # no warning for small sets
+    index.own_fields = True
+    handed_over(centroids)
+    index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed, ROUNDS, POINTS_PER_LIST
+    enough = max(lists * POINTS_PER_LIST, 256 * CODEBOOK_ROWS if settings.kind == "ivfpq" else 0)
+    sample = np.sort(np.random.default_rng(seed).permutation(len(rows))[:enough])
+    index.train(rows[sample].astype(np.float32))
+    index.nprobe = min(settings.probes, lists)
+    return index
+
+
+def storage(rows: NDArray[Any]) -> int:
+    """faiss's name for how a number is kept: a byte as it is, a float in half precision."""
+    return faiss.ScalarQuantizer.QT_8bit_direct if rows.dtype == np.uint8 else faiss.ScalarQuantizer.QT_fp16
+
+
+def code_size(dim: int, code_bytes: int) -> int:
+    """The largest number of bytes up to ``code_bytes`` that cuts a row of ``dim`` numbers into equal parts."""
+    return max(size for size in range(1, min(dim, code_bytes) + 1) if dim % size == 0)
+
+
+def handed_over(index: Any) -> Any:
+    """A faiss index that its new owner frees, not Python."""
+    index.this.disown()
+    return index
+
+
+def stored_ids(index: Any) -> NDArray[np.int64]:
+    """The ids of an index's rows, in the order in which they lie: (N,)."""
+    if isinstance(index, faiss.IndexIDMap2):
+        return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
+    lists = index.invlists
+    parts = [faiss.rev_swig_ptr(lists.get_ids(i), lists.list_size(i)).copy() for i in range(lists.nlist) if lists.list_size(i)]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+
+def stored_rows(index: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The rows (N, D) that an index keeps under these ids, as exact as it keeps them."""
+    if isinstance(index, faiss.IndexIDMap2):
+        return index.reconstruct_batch(ids)
+    hashed, none = faiss.DirectMap.Hashtable, faiss.DirectMap.NoMap  # type: ignore[attr-defined]
+    index.set_direct_map_type(hashed)
+    try:
+        return index.reconstruct_batch(ids)
+    finally:
+        index.set_direct_map_type(none)

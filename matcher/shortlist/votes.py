@@ -1,0 +1,81 @@
+"""Keypoints of a query and an index of all reference keypoints -> the references with the most consistent votes.
+
+Every keypoint of the query, and every one of its mirror image, votes for the owners of its nearest reference keypoints.
+A vote weighs by how much nearer its keypoint is than the last neighbour looked at (local naive Bayes nearest neighbour,
+McCann and Lowe 2012): a word that is common in the collection has many equally near neighbours and weighs nothing.
+The references with the heaviest votes are then tested for one transform that their votes agree on (models/similarity.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matcher.features import FeatureSet
+from matcher.index import Index
+from matcher.models.sift import LocalFeatures
+from matcher.models.similarity import agree
+from matcher.settings import ShortlistSettings
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Single votes, sorted by reference: rows of the query's keypoints, of all reference keypoints, their owners, their weights."""
+
+    query_row: NDArray[np.int64]  # (M,)
+    reference_row: NDArray[np.int64]  # (M,)
+    reference: NDArray[np.int64]  # (M,) rows of Pictures
+    weight: NDArray[np.float32]  # (M,)
+
+
+def vote(
+    query: LocalFeatures, references: FeatureSet, index: Index, settings: ShortlistSettings
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Query keypoints -> rows of references (C,), best first, and their support (C,); C <= settings.per_query."""
+    query = query.first(settings.keypoints)
+    support: dict[int, float] = {}
+    for side in (query, query.mirrored):
+        for reference, votes in heaviest(cast(side, references, index, settings), settings.tried):
+            found = agree_on(side, references, reference, votes, settings)
+            support[reference] = max(support.get(reference, 0.0), found)
+    best = sorted(support, key=lambda reference: (-support[reference], reference))[: settings.per_query]
+    return np.array(best, dtype=np.int64), np.array([support[reference] for reference in best], dtype=np.float32)
+
+
+def cast(query: LocalFeatures, references: FeatureSet, index: Index, settings: ShortlistSettings) -> Votes:
+    """Look up the neighbours of every keypoint; a keypoint votes for a reference once, with its nearest keypoint there."""
+    similarity, neighbour = index.search(query.rows, settings.neighbours)
+    squared = np.maximum(2 - 2 * similarity, 0)  # (K, neighbours) squared distances of unit rows; absent ones are infinite
+    last = np.where(np.isfinite(squared), squared, -np.inf).max(axis=1, keepdims=True)
+    weight = 1 - squared / np.maximum(last, 1e-6)
+    query_row = np.repeat(np.arange(len(query)), neighbour.shape[1])
+    flat, weights = neighbour.ravel(), weight.ravel().astype(np.float32)
+    kept = (flat >= 0) & (weights > 0)
+    query_row, flat, weights = query_row[kept], flat[kept], weights[kept]
+    owner = references.owner(flat)
+    _, first = np.unique(query_row * len(references) + owner, return_index=True)  # neighbours come nearest first
+    order = first[np.argsort(owner[first], kind="stable")]
+    return Votes(query_row[order], flat[order], owner[order], weights[order])
+
+
+def heaviest(votes: Votes, count: int) -> Iterator[tuple[int, Votes]]:
+    """The ``count`` references with the largest sums of weights, each with its own votes."""
+    references, start = np.unique(votes.reference, return_index=True)
+    if len(references) == 0:
+        return
+    total = np.add.reduceat(votes.weight, start)
+    end = np.append(start[1:], len(votes.weight))
+    for n in np.argsort(-total, kind="stable")[:count]:
+        rows = slice(start[n], end[n])
+        yield int(references[n]), Votes(votes.query_row[rows], votes.reference_row[rows], votes.reference[rows], votes.weight[rows])
+
+
+def agree_on(query: LocalFeatures, references: FeatureSet, reference: int, votes: Votes, settings: ShortlistSettings) -> float:
+    """Summed weight of a reference's votes that fit one similarity; a single vote fits itself."""
+    local = votes.reference_row - references.start[reference]
+    pairs = np.stack([votes.query_row, local], axis=1)
+    found = agree(query, references.features(reference), pairs, votes.weight, tolerance=settings.tolerance)
+    return 0.0 if found is None else found.support

@@ -1,0 +1,72 @@
+"""Two pictures -> verdict, region and reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+
+from matcher.calibration import predict
+from matcher.features import FeatureSet, describe_picture, join
+from matcher.geometry import invert, region
+from matcher.report.words import evidence_in_words, location_in_words, percent
+from matcher.settings import SiftSettings, Strategy
+from matcher.stages.predicting import load_fusion
+from matcher.stages.scoring import Judge, judge_rows
+from matcher.types import Pictures, Predictions
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One prediction about two pictures."""
+
+    query: str
+    reference: str
+    prediction: Predictions  # (1,)
+
+    @property
+    def probability(self) -> float:
+        return float(self.prediction.probability[0])
+
+    def as_dict(self) -> dict[str, Any]:
+        p = self.prediction
+        evidence = {name: float(values[0]) for name, values in p.evidence.items()}
+        found = {
+            "frame": p.frame[0],
+            "query_covered": p.query_covered[0],
+            "reference_covered": p.reference_covered[0],
+            "flip": bool(p.flip[0]),
+        }
+        return {"query": self.query, "reference": self.reference, "probability": self.probability, **found, "evidence": evidence}
+
+    def __str__(self) -> str:
+        p, evidence = self.prediction, self.as_dict()["evidence"]
+        verdict = "is an edited copy of" if self.probability >= 0.5 else "is probably no copy of"
+        lines = [f"{self.query} {verdict} {self.reference}: probability {percent(self.probability)}"]
+        if np.isfinite(p.frame[0]).all() and self.probability >= 0.5:
+            lines += location_in_words(float(p.query_covered[0]), float(p.reference_covered[0]), bool(p.flip[0]))
+            lines += [f"region in the query      {corners(invert(p.frame[0]))}", f"region in the reference  {corners(p.frame[0])}"]
+        return "\n".join([*lines, *evidence_in_words(evidence)])
+
+
+def corners(frame: Any) -> str:
+    """Frame -> the corners of its region as text, x,y as shares of width and height."""
+    return "  ".join(f"{x:.3f},{y:.3f}" for x, y in region(frame))
+
+
+def compare_pictures(query: str | PathLike[str], reference: str | PathLike[str], *, strategy: Strategy) -> Comparison:
+    """Paths of two pictures -> their comparison. ImageError if one cannot be used."""
+    first = describe_one(fspath(query), strategy.query_keypoints, strategy)
+    second = describe_one(fspath(reference), strategy.reference_keypoints, strategy)
+    scores, _ = judge_rows(Judge(first, second, strategy), first.pictures.id, second.pictures.id)
+    fusion = load_fusion(strategy)
+    return Comparison(fspath(query), fspath(reference), predict(scores, fusion.logit(scores), fusion))
+
+
+def describe_one(path: str, settings: SiftSettings, strategy: Strategy) -> FeatureSet:
+    """Path -> a feature set of one picture, whose id is the path."""
+    row, features = describe_picture(path, settings, image_settings=strategy.images)
+    columns: dict[str, Any] = {"id": [path], "path": [path], "keypoints": [len(features)], **{name: [value] for name, value in row.items()}}
+    return FeatureSet(Pictures(**columns), join([path], [features]))

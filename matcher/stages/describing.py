@@ -1,0 +1,114 @@
+"""Pictures -> stage folders ``pictures`` and ``keypoints`` (and ``descriptors``, if the strategy names a backbone)."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import Literal
+
+from matcher.describe import describe_views
+from matcher.engine.local import run_shards
+from matcher.errors import MatcherError
+from matcher.features import FeatureSet, describe_pictures
+from matcher.images.table import ImageSet, read_images
+from matcher.settings import Strategy
+from matcher.stages.job import Job
+from matcher.storage.records import write_record
+from matcher.storage.stage import Stage
+from matcher.types import Descriptors, Errors, Keypoints, Pictures
+
+Side = Literal["query", "reference"]
+SHARD = 32  # pictures
+IMAGES, ERRORS = "images.parquet", "errors.parquet"
+log = logging.getLogger("matcher")
+
+
+def describe_path(place: str | PathLike[str], folder: Path, *, side: Side, strategy: Strategy, job: Job) -> Path:
+    """Pictures at a place (see images.table) -> described in ``folder``, with the list of them and of the bad ones beside."""
+    plural = {"query": "queries", "reference": "references"}[side]
+    images, unread = read_images(place, plural, on_error=job.on_error)
+    folder.mkdir(parents=True, exist_ok=True)
+    undecoded = describe_images(images, folder, side=side, strategy=strategy, job=job)
+    errors = Errors.concat([unread, undecoded])
+    write_record(folder / IMAGES, images)
+    write_record(folder / ERRORS, errors)
+    if len(errors):
+        log.warning("%d of %d %s cannot be used, see %s", len(errors), len(images) + len(unread), plural, folder / ERRORS)
+    return folder
+
+
+def describe_images(images: ImageSet, folder: Path, *, side: Side, strategy: Strategy, job: Job) -> Errors:
+    """Images (N,) -> finished stages in ``folder``; the bad ones."""
+    settings = strategy.query_keypoints if side == "query" else strategy.reference_keypoints
+    config = {"images": asdict(strategy.images), "keypoints": asdict(settings)}
+    inputs, plural = {"images": fingerprint(images)}, {"query": "queries", "reference": "references"}[side]
+    pictures = Stage.open(
+        folder / "pictures", Pictures, config=config, inputs=inputs, items=len(images), items_per_shard=SHARD, fresh=job.fresh
+    )
+    keypoints = Stage.open(
+        folder / "keypoints", Keypoints, config=config, inputs=inputs, items=len(images), items_per_shard=SHARD, fresh=job.fresh
+    )
+    cache = Path(job.cache) if job.cache else None
+
+    def work(rows: range) -> tuple[Keypoints, Errors]:
+        chosen = images.take(slice(rows.start, rows.stop))
+        found, points, errors = describe_pictures(chosen, settings, image_settings=strategy.images, stage=plural, cache=cache)
+        refuse(errors, job)
+        pictures.write(rows.start // SHARD, found)
+        return points, errors
+
+    run_shards(keypoints, work, workers=job.workers, label=f"keypoints of {plural}")
+    if strategy.descriptor is not None:
+        describe_globally(images, folder, side=side, strategy=strategy, job=job)
+    return keypoints.errors()
+
+
+def describe_globally(images: ImageSet, folder: Path, *, side: Side, strategy: Strategy, job: Job) -> None:
+    """Images (N,) -> the stage ``descriptors`` of their views. Bad pictures are listed by the keypoints stage already."""
+    from matcher.models.descriptor import Descriptor
+
+    settings = strategy.descriptor
+    assert settings is not None
+    names = settings.query_views if side == "query" else settings.reference_views
+    config = {"images": asdict(strategy.images), "descriptor": asdict(settings), "views": names}
+    stage = Stage.open(
+        folder / "descriptors",
+        Descriptors,
+        config=config,
+        inputs={"images": fingerprint(images)},
+        items=len(images),
+        items_per_shard=SHARD,
+        fresh=job.fresh,
+    )
+    if stage.is_finished:
+        return
+    model = Descriptor.from_settings(settings)
+
+    def work(rows: range) -> tuple[Descriptors, Errors]:
+        chosen = images.take(slice(rows.start, rows.stop))
+        return describe_views(chosen, settings, image_settings=strategy.images, names=names, model=model)
+
+    run_shards(stage, work, workers=1, label=f"descriptors, {side} side")  # torch uses all cores by itself
+
+
+def fingerprint(images: ImageSet) -> str:
+    """Images (N,) -> how many they are, and a digest of their ids, paths, sizes and times of change."""
+    digest = hashlib.sha256()
+    for row in zip(images.id.tolist(), images.path.tolist(), images.bytes.tolist(), images.mtime_ns.tolist(), strict=True):
+        digest.update(repr(row).encode("utf-8", "surrogatepass"))
+    return f"{len(images)} pictures, {digest.hexdigest()[:16]}"
+
+
+def refuse(errors: Errors, job: Job) -> None:
+    """With ``on_error: raise``, the first bad item ends the run."""
+    if job.on_error == "raise" and len(errors):
+        raise MatcherError(f"{errors.path[0]}: {errors.message[0]} ({errors.code[0]}; --on-error skip lists such pictures and goes on)")
+
+
+def load_described(folder: Path) -> tuple[FeatureSet, str]:
+    """Folder that describe wrote -> the feature set, and the fingerprint of its making. MatcherError if it is unfinished."""
+    stage = Stage.load(folder / "keypoints", Keypoints)
+    return FeatureSet(Stage.load(folder / "pictures", Pictures).read(), stage.read()), stage.fingerprint

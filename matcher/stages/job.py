@@ -1,0 +1,23 @@
+"""How a verb works; none of this changes what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Job:
+    """How a verb works, not what it finds: none of this changes a result.
+
+    Args:
+        workers: threads; 0 = one for each core
+        on_error: "skip" lists bad items in errors.parquet and goes on, "raise" stops at the first
+        fresh: throw away what an earlier run left in the output folder instead of resuming it
+        cache: folder of keypoints kept between runs under the picture's content and the settings; null = no cache
+    """
+
+    workers: int = 0
+    on_error: Literal["skip", "raise"] = "skip"
+    fresh: bool = False
+    cache: str | None = None

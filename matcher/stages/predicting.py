@@ -1,0 +1,91 @@
+"""Pair scores -> logits -> predictions, and labelled pair scores -> the fusion model behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matcher import __version__
+from matcher.calibration import predict
+from matcher.errors import MatcherError
+from matcher.fusion import Fusion, fit, read_fusion, write_fusion
+from matcher.metrics.predicted import write_predictions_csv
+from matcher.metrics.truth import GroundTruth
+from matcher.settings import Strategy
+from matcher.shipped import shipped
+from matcher.storage.columns import from_arrow
+from matcher.storage.records import read_extra, read_record, write_record
+from matcher.storage.stage import Stage
+from matcher.types import PairScores
+
+LOGIT = "logit"  # the column that fuse adds
+
+
+def fuse_scores(pair_scores: Path, output: Path, *, strategy: Strategy) -> Path:
+    """Stage of pair scores -> Parquet file with the same rows and their logits, without the pairs that could not be looked at."""
+    stage = Stage.load(pair_scores, PairScores)
+    scores = stage.read()
+    seen = np.isfinite(scores.evidence["identical"]) if scores.evidence else np.zeros(len(scores), dtype=bool)
+    scores, table = scores.take(seen), stage.extra()
+    extra = {name: table.column(name).filter(seen) for name in table.column_names}
+    if clash := [name for name in extra if name == LOGIT]:
+        raise MatcherError(f"{pair_scores} carries a column {clash[0]!r} of its own: rename it in the list of pairs")
+    write_record(output, scores, extra={LOGIT: load_fusion(strategy).logit(scores), **extra})
+    return output
+
+
+def calibrate_scores(fused: Path, output: Path, *, strategy: Strategy) -> Path:
+    """File of fused pair scores -> predictions.parquet, and a CSV with query_id, reference_id and score beside it."""
+    scores, table = read_record(fused, PairScores), read_extra(fused)
+    if LOGIT not in table.column_names:
+        raise MatcherError(f"{fused} has no column {LOGIT!r}: make it with `matcher fuse`")
+    predictions = predict(scores, from_arrow(table.column(LOGIT), "float64"), load_fusion(strategy))
+    write_record(output, predictions)
+    write_predictions_csv(output.with_suffix(".csv"), predictions.query_id, predictions.reference_id, predictions.score)
+    return output
+
+
+def load_fusion(strategy: Strategy) -> Fusion:
+    """A path, or the name of a model in checkpoints/fusion -> the model."""
+    if strategy.fusion.endswith(".json"):
+        return read_fusion(strategy.fusion)
+    return read_fusion(shipped("checkpoints", f"fusion/{strategy.fusion}.json"))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What fit_fusion made."""
+
+    path: Path
+    fusion: Fusion
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"path": str(self.path), "weights": self.fusion.weights, "card": self.fusion.card}
+
+    def __str__(self) -> str:
+        lines = [f"{name:18s} {weight:8.3f}" for name, weight in self.fusion.weights.items()]
+        return "\n".join(
+            [*lines, f"fitted on {self.fusion.card['copies']} copies and {self.fusion.card['strangers']} strangers", str(self.path)]
+        )
+
+
+def fit_on(pair_scores: Path, ground_truth: str | PathLike[str], output: Path, *, seed: int) -> Fitted:
+    """Stage of pair scores and the truth about them -> a fusion model in ``output``. What is identical teaches nothing and is left out."""
+    scores = Stage.load(pair_scores, PairScores).read()
+    truth = set(GroundTruth.read(Path(ground_truth)).pairs())
+    is_copy = np.array([pair in truth for pair in zip(scores.query_id.tolist(), scores.reference_id.tolist(), strict=True)], dtype=bool)
+    telling = np.isfinite(scores.evidence["identical"]) & (scores.evidence["identical"] < 1)
+    card = {
+        "made_by": f"matcher {__version__} fit-fusion",
+        "pair_scores": str(pair_scores),
+        "ground_truth": str(ground_truth),
+        "seed": seed,
+    }
+    fusion = fit(scores.take(telling), is_copy[telling], seed=seed, card=card)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_fusion(output, fusion)
+    return Fitted(output, fusion)

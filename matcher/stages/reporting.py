@@ -1,0 +1,43 @@
+"""Prediction files and pictures -> the report page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from matcher.images.table import ImageSet, read_images
+from matcher.metrics.evaluation import evaluate
+from matcher.metrics.truth import GroundTruth
+from matcher.report.page import write_report
+from matcher.stages.describing import IMAGES
+from matcher.storage.records import read_record
+from matcher.types import Predictions
+
+Place = str | PathLike[str]
+
+
+def report_files(
+    predictions: Place,
+    queries: Place,
+    references: Place,
+    output: Path,
+    *,
+    ground_truth: Place | None,
+    limit: int,
+    facts: Mapping[str, Any] | None = None,
+) -> Path:
+    """Files -> the HTML page ``output``."""
+    found = read_record(predictions, Predictions)
+    sides = [images_of(queries, "queries"), images_of(references, "references")]
+    truth = GroundTruth.read(Path(ground_truth)) if ground_truth is not None else None
+    measured = evaluate(found, truth) if truth is not None else None
+    counts = {"queries": len(sides[0]), "references": len(sides[1]), "pairs looked at": len(found), **(facts or {})}
+    return write_report(output, found, *sides, truth=truth, evaluation=measured, facts=counts, limit=limit)
+
+
+def images_of(place: Place, side: str) -> ImageSet:
+    """Pictures, or a folder that describe wrote of them -> the image set."""
+    listed = Path(place) / IMAGES
+    return read_record(listed, ImageSet) if listed.is_file() else read_images(place, side)[0]

@@ -1,0 +1,121 @@
+"""The output folder of a run: its lock, its log of settings, versions and timings, and the summary at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import yaml
+
+from matcher import __version__
+from matcher.errors import MatcherError
+from matcher.metrics.evaluation import Evaluation
+from matcher.settings import Strategy
+from matcher.stages.describing import ERRORS
+from matcher.storage.aside import write_aside, write_json
+from matcher.storage.lock import hold
+from matcher.storage.records import read_record, write_record
+from matcher.storage.stage import Stage
+from matcher.types import Errors, PairScores, Pictures, Predictions
+
+PACKAGES = ("numpy", "opencv-python", "faiss-cpu", "faiss-gpu", "pillow", "pyarrow", "torch")
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run found, in numbers."""
+
+    output: Path
+    queries: int
+    references: int
+    errors: int
+    pairs: int
+    copies: int  # queries with a prediction of at least one half
+    seconds: dict[str, float]
+    evaluation: Evaluation | None
+
+    def as_dict(self) -> dict[str, Any]:
+        fields = {name: getattr(self, name) for name in ("queries", "references", "errors", "pairs", "copies", "seconds")}
+        return {"output": str(self.output), **fields, "evaluation": self.evaluation.as_dict() if self.evaluation else None}
+
+    def __str__(self) -> str:
+        stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
+        bad = f"{self.errors} could not be used, see {self.output / ERRORS}\n" if self.errors else ""
+        measured = f"{self.evaluation}\n" if self.evaluation else ""
+        return (
+            f"{measured}{self.copies:,} of {self.queries:,} queries are probably copies of one of {self.references:,} references\n"
+            f"{bad}{sum(self.seconds.values()):.1f} s: {stages}\n"
+            f"{self.output / 'predictions.csv'}\n{self.output / 'report.html'}"
+        )
+
+
+class RunFolder:
+    """A folder that one run at a time works in."""
+
+    def __init__(self, output: str | PathLike[str], *, strategy: Strategy) -> None:
+        self.path, self.strategy = Path(output), strategy
+        self.seconds: dict[str, float] = {}
+        self.evaluation: Evaluation | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MatcherError(f"cannot make the folder {self.path}: {error.strerror}; choose another --output") from error
+        self.lock = hold(self.path)
+        with write_aside(self / "config.yaml") as file:
+            file.write(yaml.safe_dump({"strategy": asdict(self.strategy)}, sort_keys=False).encode())
+        write_json(self / "versions.json", {"matcher": __version__, **installed()})
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        del self.lock
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Count the seconds of the block as those of a stage."""
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - began, 3)
+
+    def keep(self, evaluation: Evaluation) -> None:
+        """Write an evaluation beside the predictions and tell it in the summary."""
+        self.evaluation = evaluation
+        write_json(self / "evaluation.json", evaluation.as_dict())
+
+    def summary(self) -> RunSummary:
+        """Gather the bad items of all stages, write them and the timings, and count."""
+        errors = Errors.concat(
+            [
+                *(read_record(self / side / ERRORS, Errors) for side in ("queries", "references")),
+                Stage.load(self / "pair_scores", PairScores).errors(),
+            ]
+        )
+        write_record(self / ERRORS, errors)
+        write_json(self / "timings.json", self.seconds)
+        predictions = read_record(self / "predictions.parquet", Predictions)
+        counts = [Stage.load(self / side / "pictures", Pictures).read() for side in ("queries", "references")]
+        copies = len(np.unique(predictions.query_id[predictions.probability >= 0.5]))
+        return RunSummary(self.path, len(counts[0]), len(counts[1]), len(errors), len(predictions), copies, self.seconds, self.evaluation)
+
+
+def installed() -> dict[str, str]:
+    """Versions of the packages that can change a result."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

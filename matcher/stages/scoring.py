@@ -1,0 +1,150 @@
+"""A list of pairs and the described pictures -> the stage of pair scores, in the list's order, with the list's own columns."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from functools import lru_cache
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from matcher import geometry
+from matcher.engine.local import run_shards
+from matcher.errors import ImageError, MatcherError
+from matcher.features import FeatureSet
+from matcher.images.decode import load
+from matcher.scoring import sift
+from matcher.scoring.identical import could_be_untouched, is_identical, is_untouched
+from matcher.settings import Strategy
+from matcher.stages.describing import Side, describe_path, load_described, refuse
+from matcher.stages.job import Job
+from matcher.storage.columns import from_arrow, to_arrow
+from matcher.storage.manifest import MANIFEST_NAME
+from matcher.storage.stage import Stage
+from matcher.storage.tables import read_table
+from matcher.types import Candidates, Errors, PairScores
+
+Place = str | PathLike[str]
+SHARD = 64  # pairs
+PICTURES = 256  # decoded pictures kept at hand
+NAMES = ("identical", "untouched", *sift.NAMES)
+
+
+def score_list(pairs: Place, queries: Place, references: Place, output: Path, *, strategy: Strategy, job: Job) -> Path:
+    """List of pairs and two places (pictures, or folders that describe wrote) -> the folder of finished pair scores.
+
+    Places that are not described yet are described into folders named for the output, beside it.
+    """
+    first, query_print = described(queries, "query", output, strategy, job)
+    second, reference_print = described(references, "reference", output, strategy, job)
+    made_of = {"queries": query_print, "references": reference_print}
+    return score_pairs(read_pairs(Path(pairs)), output, (first, second), strategy=strategy, job=job, made_of=made_of).folder
+
+
+def described(place: Place, side: Side, output: Path, strategy: Strategy, job: Job) -> tuple[FeatureSet, str]:
+    """Pictures, or a folder that describe wrote -> feature set and fingerprint."""
+    folder = Path(place)
+    if not (folder / "keypoints" / MANIFEST_NAME).is_file():
+        folder = describe_path(place, output.with_name(f"{output.name}_{side}"), side=side, strategy=strategy, job=job)
+    return load_described(folder)
+
+
+def read_pairs(path: Path) -> pa.Table:
+    """Folder of candidates, or CSV or Parquet file with query_id and reference_id -> table. The candidates' frames are left out."""
+    if not path.is_dir():
+        return read_table(path, columns={"query_id": "text", "reference_id": "text"})
+    found = Stage.load(path, Candidates).read()
+    return pa.table({name: to_arrow(getattr(found, name)) for name in ("query_id", "reference_id", "similarity", "source")})
+
+
+class Judge:
+    """Scores pairs of two feature sets. Pictures are decoded only where a scorer asks for pixels, and some are kept."""
+
+    def __init__(self, queries: FeatureSet, references: FeatureSet, strategy: Strategy) -> None:
+        self.queries, self.references, self.strategy = queries, references, strategy
+        self.settings = strategy.scorers.sift
+        self.side = self.settings.agreement_side if self.settings else 96
+        self.picture = lru_cache(maxsize=PICTURES)(self.decode)
+        self.features = lru_cache(maxsize=8)(queries.features)
+
+    def decode(self, path: str) -> NDArray[np.uint8]:
+        return load(path, settings=self.strategy.images, at_least=2 * self.side)
+
+    def judge(self, query: int, reference: int) -> tuple[dict[str, float], geometry.Array | None]:
+        """Rows of the two sets -> evidence by name and the frame query -> reference (None: not found). ImageError."""
+        first, second = self.queries.pictures.take([query]), self.references.pictures.take([reference])
+        evidence = dict.fromkeys(NAMES, np.nan) | {"identical": float(is_identical(first, second)), "untouched": 0.0}
+        images = (lambda: self.picture(str(first.path[0])), lambda: self.picture(str(second.path[0])))
+        if could_be_untouched(first, second):
+            evidence["untouched"] = float(is_untouched(first, second, (images[0](), images[1]()), side=self.side))
+        frame = geometry.identity() if evidence["identical"] or evidence["untouched"] else None
+        if self.settings is not None:
+            found, where = sift.judge(self.features(query), self.references.features(reference), images, self.settings)
+            evidence |= found
+            frame = frame if frame is not None else where
+        return evidence, frame
+
+
+def score_pairs(
+    pairs: pa.Table, folder: Path, sides: tuple[FeatureSet, FeatureSet], *, strategy: Strategy, job: Job, made_of: dict[str, str]
+) -> Stage[PairScores]:
+    """Table with query_id and reference_id, and queries and references -> finished stage of pair scores, rows in order."""
+    query_ids, reference_ids = (from_arrow(pairs.column(name), "text") for name in ("query_id", "reference_id"))
+    check_unique(query_ids, reference_ids)
+    own = [name for name in pairs.column_names if name not in ("query_id", "reference_id")]
+    config = {"images": asdict(strategy.images), "scorers": asdict(strategy.scorers)}
+    inputs = {**made_of, "pairs": fingerprint(query_ids, reference_ids)}
+    stage = Stage.open(folder, PairScores, config=config, inputs=inputs, items=len(pairs), items_per_shard=SHARD, fresh=job.fresh)
+    judge = Judge(*sides, strategy)
+
+    def work(rows: range) -> tuple[PairScores, Errors, dict[str, pa.ChunkedArray]]:
+        scores, errors = judge_rows(judge, query_ids[rows.start : rows.stop], reference_ids[rows.start : rows.stop])
+        refuse(errors, job)
+        return scores, errors, {name: pairs.column(name).slice(rows.start, len(rows)) for name in own}
+
+    run_shards(stage, work, workers=job.workers, label="pair scores")
+    return stage
+
+
+def judge_rows(judge: Judge, query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_]) -> tuple[PairScores, Errors]:
+    """Ids (P,) of pairs -> their scores, NaN where a picture is missing or bad, and a row of Errors for each of these."""
+    evidence = {name: np.full(len(query_ids), np.nan, dtype=np.float32) for name in NAMES}
+    frames = np.full((len(query_ids), 3, 3), np.nan)
+    errors: list[tuple[str, str, str, str, str]] = []
+    for row, (query, reference) in enumerate(zip(query_ids.tolist(), reference_ids.tolist(), strict=True)):
+        try:
+            first, second = find(judge.queries, query, "query"), find(judge.references, reference, "reference")
+            found, frame = judge.judge(first, second)
+        except ImageError as error:
+            errors.append((f"{query} {reference}", "", "pairs", error.code, str(error)))
+            continue
+        for name, value in found.items():
+            evidence[name][row] = value
+        if frame is not None:
+            frames[row] = frame
+    return PairScores(query_id=query_ids, reference_id=reference_ids, frame=frames, evidence=evidence), Errors.of(errors)
+
+
+def find(side: FeatureSet, id_: str, name: str) -> int:
+    """Id -> row of the feature set; ImageError if no good picture has it."""
+    if id_ not in side.number:
+        raise ImageError("missing", f"no usable {name} has the id {id_!r}")
+    return side.number[id_]
+
+
+def check_unique(query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for row, pair in enumerate(zip(query_ids.tolist(), reference_ids.tolist(), strict=True), start=1):
+        if pair in seen:
+            raise MatcherError(f"the list of pairs holds {pair[0]}, {pair[1]} again in row {row}: remove it, a pair is scored once")
+        seen.add(pair)
+
+
+def fingerprint(query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_]) -> str:
+    """Pairs -> how many, and a digest of their ids in order."""
+    text = repr(list(zip(query_ids.tolist(), reference_ids.tolist(), strict=True)))
+    return f"{len(query_ids)} pairs, {hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

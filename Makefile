@@ -14,7 +14,7 @@ help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
 
 demo: $(STAMP)
-	$(PY) -m matcher.demo --output demo
+	$(PY) -m matcher demo --output demo
 
 test: $(STAMP)
 	$(PY) -m ruff check .

@@ -76,8 +76,8 @@ def describe_picture(
 
 
 def pixel_key(image: NDArray[np.uint8]) -> str:
-    """RGB (H, W, 3) -> sha256 of its size and pixels."""
-    return hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
+    """RGB (H, W, 3) -> a digest (BLAKE2b) of its size and pixels."""
+    return hashlib.blake2b(image.tobytes(), key=str(image.shape).encode(), digest_size=32).hexdigest()
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

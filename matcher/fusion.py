@@ -47,6 +47,8 @@ class Fusion:
 
     def logit(self, scores: PairScores) -> Column:
         """Pair scores (P,) -> logits (P,). What is identical or untouched is calibrated to PROVED at least, whatever else was found."""
+        if not len(scores):  # no pairs, no columns of evidence
+            return np.empty(0)
         evidence = {name: np.asarray(values, dtype=np.float64) for name, values in scores.evidence.items()}
         try:
             terms = [weight * TERMS[name](evidence) for name, weight in self.weights.items()]

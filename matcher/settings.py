@@ -76,7 +76,7 @@ class SiftSettings:
 
     short_side: int = 220
     enlarge: float = 2.0
-    keypoints: int = 450
+    keypoints: int = 360
     contrast: float = 0.01
 
 
@@ -85,17 +85,21 @@ class ShortlistSettings:
     """How candidates are found.
 
     Args:
-        per_query: candidates kept for a query
+        per_query: candidates kept for a query at most
+        always: this many are kept however weak they are
+        support: the others are kept if their votes that agree weigh this much
         keypoints: at most this many keypoints of a query vote
         neighbours: nearest reference keypoints that each of them is compared with; the last one sets its weight
         tried: references with the most votes whose votes are tested for one common transform
         tolerance: how far a vote may lie from the transform, as a share of the reference's longer side
     """
 
-    per_query: int = 6
-    keypoints: int = 600
+    per_query: int = 10
+    always: int = 3
+    support: float = 0.8
+    keypoints: int = 400
     neighbours: int = 5
-    tried: int = 40
+    tried: int = 30
     tolerance: float = 0.05
 
 
@@ -140,10 +144,10 @@ class Strategy:
     """
 
     images: ImageSettings = field(default_factory=ImageSettings)
-    query_keypoints: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=280, keypoints=650))
+    query_keypoints: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=270, keypoints=520))
     reference_keypoints: SiftSettings = field(default_factory=SiftSettings)
     descriptor: DescriptorSettings | None = None
-    index: IndexSettings = field(default_factory=lambda: IndexSettings(kind="ivf", probes=3))
+    index: IndexSettings = field(default_factory=lambda: IndexSettings(kind="ivf", probes=2))
     shortlist: ShortlistSettings = field(default_factory=ShortlistSettings)
     scorers: Scorers = field(default_factory=Scorers)
     fusion: str = "keypoints"

@@ -132,7 +132,7 @@ class Pictures(Record):
     width: NDArray[np.int64] = column("int64")  # (N,) pixels as decoded, upright
     height: NDArray[np.int64] = column("int64")  # (N,)
     file_key: Text = column("text")  # (N,) sha256 of the file
-    pixel_key: Text = column("text")  # (N,) sha256 of size and decoded pixels
+    pixel_key: Text = column("text")  # (N,) BLAKE2b of size and decoded pixels
     thumbnail: NDArray[np.uint8] = column("uint8", 768)  # (N, 768) 16 x 16 RGB means, aspect ignored
     keypoints: NDArray[np.int64] = column("int64")  # (N,) rows of Keypoints
 

@@ -20,11 +20,11 @@ FLOORS = {
     **dict.fromkeys(["errors", "geometry", "types", "settings", "shipped", "environment"], 0),
     **dict.fromkeys(["images", "storage", "metrics", "models"], 1),
     **dict.fromkeys(["views", "data"], 2),
-    **dict.fromkeys(["describe", "index"], 3),
+    **dict.fromkeys(["describe", "features", "index", "index_kinds"], 3),
     **dict.fromkeys(["shortlist"], 4),
     **dict.fromkeys(["scoring"], 5),
     **dict.fromkeys(["fusion", "calibration"], 6),
-    **dict.fromkeys(["pipeline", "engine", "report", "doctor"], 7),
+    **dict.fromkeys(["pipeline", "stages", "engine", "report", "doctor"], 7),
     **dict.fromkeys(["cli", "demo", "__main__", "__init__"], 8),
 }
 LIGHT = ["matcher", "matcher.pipeline", "matcher.settings", "matcher.cli.main", "matcher.cli.parser", "matcher.doctor"]

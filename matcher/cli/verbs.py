@@ -19,6 +19,7 @@ VERBS = {
     "report": "matcher.pipeline:report",
     "synthesize": "matcher.pipeline:synthesize",
     "fit_fusion": "matcher.pipeline:fit_fusion",
+    "demo": "matcher.demo:demo",
     "doctor": "matcher.doctor:doctor",
 }
 POSITIONAL = frozenset({"compare"})  # matcher compare A B; everywhere else an argument is named

@@ -6,6 +6,7 @@ Points live on the picture's unit square. Where geometry needs equal units in x 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from matcher.settings import SiftSettings
 
+LOW_CONTRAST = 100  # levels of 255
+SPARE = 1.3  # times the wanted number of keypoints are described, to choose from; that costs less than a second pyramid
 LONGEST = 2000  # pixels; a picture as thin as a thread is not enlarged beyond this
 
 # The descriptor is 4 rows x 4 columns of cells with 8 directions each, in the keypoint's own axes. Mirroring a picture
@@ -62,18 +65,28 @@ def extract(image: NDArray[np.uint8], settings: SiftSettings) -> LocalFeatures:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
     height, width = grey.shape
     shape_wh = np.float32([width, height]) / max(width, height)
-    grey = bring_to_size(grey, settings)
-    sift = cv2.SIFT_create(nfeatures=0, contrastThreshold=settings.contrast)
-    found = choose(sift.detect(grey, None), settings.keypoints)
+    grey = stretch(bring_to_size(grey, settings))
+    sift = cv2.SIFT_create(nfeatures=round(SPARE * settings.keypoints), contrastThreshold=settings.contrast)
+    found, raw = sift.detectAndCompute(grey, None)
     if not found:
         return LocalFeatures(
             np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty(0, np.float32), np.empty((0, 128), np.uint8), shape_wh
         )
-    found, raw = sift.compute(grey, found)
+    chosen = choose(found, settings.keypoints)
+    found, raw = [found[i] for i in chosen], raw[chosen]
     height, width = grey.shape
     points = (np.float32([k.pt for k in found]) + 0.5) / np.float32([width, height])  # OpenCV counts from pixel centres
     sizes = np.float32([k.size for k in found]) / max(width, height)
     return LocalFeatures(points, sizes, np.float32([k.angle for k in found]) % 360, root_sift(raw), shape_wh)
+
+
+def stretch(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey (H, W) with its levels spread over 0 to 255 if all but a hundredth at either end lie within LOW_CONTRAST of each other."""
+    share = np.cumsum(np.bincount(grey.ravel(), minlength=256)) / grey.size
+    low, high = int(np.searchsorted(share, 0.01)), int(np.searchsorted(share, 0.99))
+    if high - low >= LOW_CONTRAST or high - low < 2:
+        return grey
+    return cv2.convertScaleAbs(np.maximum(grey, low) - np.uint8(low), alpha=255 / (high - low))
 
 
 def bring_to_size(grey: NDArray[np.uint8], settings: SiftSettings) -> NDArray[np.uint8]:
@@ -86,8 +99,8 @@ def bring_to_size(grey: NDArray[np.uint8], settings: SiftSettings) -> NDArray[np
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), dtype=np.uint8)
 
 
-def choose(keypoints: list[cv2.KeyPoint], count: int) -> list[cv2.KeyPoint]:
-    """The best keypoints over all octaves, coarse ones first: every octave may take half of what is left.
+def choose(keypoints: Sequence[cv2.KeyPoint], count: int) -> list[int]:
+    """Rows of the best keypoints over all octaves, coarse ones first: every octave may take half of what is left.
 
     Fine keypoints are many and die of blur, pixelation and shrinking; without a share of their own the coarse ones,
     which survive these, would be crowded out. The result is shuffled by a fixed seed, so that any prefix is a fair sample.
@@ -101,7 +114,7 @@ def choose(keypoints: list[cv2.KeyPoint], count: int) -> list[cv2.KeyPoint]:
         share = left if octave == octaves.min() else left // 2
         chosen += members[np.argsort(-responses[members], kind="stable")][:share].tolist()
     order = np.random.default_rng(0).permutation(len(chosen))
-    return [keypoints[chosen[i]] for i in order]
+    return [chosen[i] for i in order]
 
 
 def root_sift(raw: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -41,7 +41,8 @@ def vote(
         for reference, votes in heaviest(cast(side, references, index, settings), settings.tried):
             found = agree_on(side, references, reference, votes, settings)
             support[reference] = max(support.get(reference, 0.0), found)
-    best = sorted(support, key=lambda reference: (-support[reference], reference))[: settings.per_query]
+    ranked = sorted(support, key=lambda reference: (-support[reference], reference))[: settings.per_query]
+    best = [reference for n, reference in enumerate(ranked) if n < settings.always or support[reference] >= settings.support]
     return np.array(best, dtype=np.int64), np.array([support[reference] for reference in best], dtype=np.float32)
 
 

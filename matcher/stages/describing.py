@@ -52,12 +52,15 @@ def describe_images(images: ImageSet, folder: Path, *, side: Side, strategy: Str
         folder / "keypoints", Keypoints, config=config, inputs=inputs, items=len(images), items_per_shard=SHARD, fresh=job.fresh
     )
     cache = Path(job.cache) if job.cache else None
+    for number in pictures.pending():  # both stages are made together, so a part deleted from one is missing in both
+        keypoints.forget(number)
+    number_of = {start: number for number, (start, _) in enumerate(pictures.manifest.shards)}
 
     def work(rows: range) -> tuple[Keypoints, Errors]:
         chosen = images.take(slice(rows.start, rows.stop))
         found, points, errors = describe_pictures(chosen, settings, image_settings=strategy.images, stage=plural, cache=cache)
         refuse(errors, job)
-        pictures.write(rows.start // SHARD, found)
+        pictures.write(number_of[rows.start], found)
         return points, errors
 
     run_shards(keypoints, work, workers=job.workers, label=f"keypoints of {plural}")

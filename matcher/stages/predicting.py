@@ -76,6 +76,8 @@ class Fitted:
 def fit_on(pair_scores: Path, ground_truth: str | PathLike[str], output: Path, *, seed: int) -> Fitted:
     """Stage of pair scores and the truth about them -> a fusion model in ``output``. What is identical teaches nothing and is left out."""
     scores = Stage.load(pair_scores, PairScores).read()
+    if not len(scores):
+        raise MatcherError(f"{pair_scores} holds no pairs: there is nothing to fit a fusion model on")
     truth = set(GroundTruth.read(Path(ground_truth)).pairs())
     is_copy = np.array([pair in truth for pair in zip(scores.query_id.tolist(), scores.reference_id.tolist(), strict=True)], dtype=bool)
     telling = np.isfinite(scores.evidence["identical"]) & (scores.evidence["identical"] < 1)

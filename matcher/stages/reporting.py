@@ -16,6 +16,7 @@ from matcher.storage.records import read_record
 from matcher.types import Predictions
 
 Place = str | PathLike[str]
+LEAST = 0.01  # predictions below this probability are not shown, unless a ground truth could call them missed
 
 
 def report_files(
@@ -30,10 +31,13 @@ def report_files(
 ) -> Path:
     """Files -> the HTML page ``output``."""
     found = read_record(predictions, Predictions)
+    looked_at = len(found)
     sides = [images_of(queries, "queries"), images_of(references, "references")]
     truth = GroundTruth.read(Path(ground_truth)) if ground_truth is not None else None
+    if truth is None:
+        found = found.take(found.probability >= LEAST)
     measured = evaluate(found, truth) if truth is not None else None
-    counts = {"queries": len(sides[0]), "references": len(sides[1]), "pairs looked at": len(found), **(facts or {})}
+    counts = {"queries": len(sides[0]), "references": len(sides[1]), "pairs looked at": looked_at, **(facts or {})}
     return write_report(output, found, *sides, truth=truth, evaluation=measured, facts=counts, limit=limit)
 
 

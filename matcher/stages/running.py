@@ -71,9 +71,6 @@ class RunFolder:
         except OSError as error:
             raise MatcherError(f"cannot make the folder {self.path}: {error.strerror}; choose another --output") from error
         self.lock = hold(self.path)
-        with write_aside(self / "config.yaml") as file:
-            file.write(yaml.safe_dump({"strategy": asdict(self.strategy)}, sort_keys=False).encode())
-        write_json(self / "versions.json", {"matcher": __version__, **installed()})
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -95,7 +92,10 @@ class RunFolder:
         write_json(self / "evaluation.json", evaluation.as_dict())
 
     def summary(self) -> RunSummary:
-        """Gather the bad items of all stages, write them and the timings, and count."""
+        """Gather the bad items of all stages, write them, the settings, versions and timings, and count.
+
+        The settings are written last because a stage may refuse them; then those that made the files there stay.
+        """
         errors = Errors.concat(
             [
                 *(read_record(self / side / ERRORS, Errors) for side in ("queries", "references")),
@@ -103,6 +103,9 @@ class RunFolder:
             ]
         )
         write_record(self / ERRORS, errors)
+        with write_aside(self / "config.yaml") as file:
+            file.write(yaml.safe_dump({"strategy": asdict(self.strategy)}, sort_keys=False).encode())
+        write_json(self / "versions.json", {"matcher": __version__, **installed()})
         write_json(self / "timings.json", self.seconds)
         predictions = read_record(self / "predictions.parquet", Predictions)
         counts = [Stage.load(self / side / "pictures", Pictures).read() for side in ("queries", "references")]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from matcher.engine.local import run_shards
+from matcher.errors import StaleStageError
 from matcher.features import FeatureSet
 from matcher.index import Index
 from matcher.settings import Strategy
@@ -28,7 +29,10 @@ def build_index(described: Path, folder: Path, *, strategy: Strategy, job: Job) 
     references, made_by = load_described(described)
     made_by = f"{made_by} {asdict(strategy.index)}"
     if not job.fresh and Index.exists(folder):
-        Index.load(folder, made_by=made_by)
+        try:
+            Index.load(folder, made_by=made_by)
+        except StaleStageError as error:
+            raise StaleStageError(f"{error} (--fresh does that), or choose another --output") from error
         return folder
     rows = references.keypoints.rows
     Index.build(rows, np.arange(len(rows)), strategy.index, made_by=made_by).save(folder)

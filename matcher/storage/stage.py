@@ -129,6 +129,10 @@ class Stage(Generic[R]):
             written.append(bad)
         write_json(self.folder / sidecar, {name: seal(self.folder / name) for name in written})
 
+    def forget(self, number: int) -> None:
+        """Make a shard undone, so that it is computed again."""
+        (self.folder / self.names(number)[2]).unlink(missing_ok=True)
+
     def read(self) -> R:
         """The records of all shards, in order, as one."""
         records = list(self.parts())

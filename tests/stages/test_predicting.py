@@ -1,0 +1,77 @@
+"""Fitting a fusion model on pictures that synthesize made, and using it."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from matcher import pipeline
+from matcher.settings import Strategy
+from matcher.storage.records import read_record
+from matcher.types import Predictions
+
+
+@pytest.fixture(scope="module")
+def fitted(photos, tmp_path_factory):
+    """A benchmark made of photos, a run on it, and the fusion model fitted on the pairs of that run."""
+    folder = tmp_path_factory.mktemp("fitted")
+    (folder / "photos").mkdir()
+    for name, pixels in photos.items():
+        Image.fromarray(pixels).save(folder / "photos" / f"{name}.png", compress_level=1)
+    made = folder / "made"
+    pipeline.synthesize(
+        folder / "photos", made, queries=44, references=12, distractor_share=0.25, difficulty="easy", max_side=256, reference_side=192
+    )
+    pipeline.run(made / "queries", made / "references", folder / "out")
+    model = folder / "models" / "mine.json"
+    return folder, pipeline.fit_fusion(folder / "out" / "pair_scores", made / "ground_truth.csv", model)
+
+
+def test_the_model_and_its_card(fitted):
+    folder, made = fitted
+    content = json.loads(made.path.read_text())
+    assert made.path == folder / "models" / "mine.json"
+    assert content["card"]["copies"] >= 20 and content["card"]["strangers"] >= 20 and content["slope"] > 0
+    assert content["weights"] == made.as_dict()["weights"] and str(made.path) in str(made)
+    again = pipeline.fit_fusion(folder / "out" / "pair_scores", folder / "made" / "ground_truth.csv", folder / "again.json")
+    assert again.path.read_bytes() == made.path.read_bytes()
+
+
+def test_its_predictions_are_good_where_it_was_fitted(fitted, command):
+    folder, made = fitted
+    flags = (f"--strategy.fusion={made.path}",)
+    assert command("fuse", "--pair_scores", folder / "out" / "pair_scores", "--output", folder / "fused.parquet", *flags)[0] == 0
+    assert command("calibrate", "--fused", folder / "fused.parquet", "--output", folder / "mine.parquet", *flags)[0] == 0
+    measured = pipeline.evaluate(folder / "mine.parquet", folder / "made" / "ground_truth.csv", edits=folder / "made" / "edits.csv")
+    assert measured.micro_ap.value > 0.9 and measured.calibration_error.value < 0.1
+    assert measured.location.median_iou.value > 0.8 and measured.by_family
+    found = read_record(folder / "mine.parquet", Predictions)
+    shipped = read_record(folder / "out" / "predictions.parquet", Predictions)
+    assert len(found) == len(shipped) and (found.probability != shipped.probability).any()
+
+
+def test_identical_pictures_are_certain_under_any_model(fitted, finished, tmp_path):
+    strategy = Strategy(fusion=str(fitted[1].path))
+    fused = pipeline.fuse(finished[0] / "pair_scores", tmp_path / "fused.parquet", strategy=strategy)
+    found = read_record(pipeline.calibrate(fused, tmp_path / "out.parquet", strategy=strategy), Predictions)
+    assert (found.probability[found.evidence["identical"] == 1] > 0.999).all() and found.evidence["identical"].sum() == 1
+
+
+def test_too_few_pairs_are_refused(finished, library, command, tmp_path):
+    truth = library.write_truth(tmp_path / "truth.csv")
+    words = ("--pair_scores", finished[0] / "pair_scores", "--ground_truth", truth, "--output", tmp_path / "model.json")
+    code, _, complaint = command("fit-fusion", *words)
+    assert code == 1 and "too few" in complaint and not (tmp_path / "model.json").exists()
+
+
+@pytest.mark.parametrize(("name", "told"), [("keypoint", "fusion/keypoints.json"), ("absent.json", "absent.json")])
+def test_a_model_that_is_not_there(finished, command, tmp_path, name, told):
+    words = ("--pair_scores", finished[0] / "pair_scores", "--output", tmp_path / "fused.parquet", f"--strategy.fusion={name}")
+    code, _, complaint = command("fuse", *words)
+    assert code == 1 and told in complaint and len(complaint.splitlines()) == 1
+
+
+def test_calibrate_wants_fused_scores(finished, command, tmp_path):
+    part = finished[0] / "pair_scores" / "part-00000.parquet"
+    code, _, complaint = command("calibrate", "--fused", part, "--output", tmp_path / "out.parquet")
+    assert code == 1 and "matcher fuse" in complaint

@@ -21,7 +21,7 @@ def predict(scores: PairScores, logit: NDArray[np.float64], fusion: Fusion) -> P
     found = probability(logit, fusion)
     order = np.lexsort((scores.reference_id, scores.query_id, -found))
     scores, found = scores.take(order), found[order]
-    known = np.isfinite(scores.frame).all(axis=(1, 2))
+    known = np.asarray(np.isfinite(scores.frame).all(axis=(1, 2)))
     on_reference = [covered_share(frame) if ok else np.nan for frame, ok in zip(scores.frame, known, strict=True)]
     on_query = [covered_share(invert(frame)) if ok else np.nan for frame, ok in zip(scores.frame, known, strict=True)]
     flip = np.zeros(len(scores), dtype=bool)
@@ -33,7 +33,7 @@ def predict(scores: PairScores, logit: NDArray[np.float64], fusion: Fusion) -> P
         evidence=scores.evidence,
         score=found,
         probability=found,
-        query_covered=on_query,
-        reference_covered=on_reference,
+        query_covered=np.array(on_query, dtype=np.float32),
+        reference_covered=np.array(on_reference, dtype=np.float32),
         flip=flip,
     )

@@ -72,7 +72,7 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         return {
             "report": str(self.folder / "result" / "report.html"),
-            "rows": [dict(zip(HEAD[:5] + ("verdict",), row, strict=True)) for row in self.rows],
+            "rows": [dict(zip((*HEAD[:5], "verdict"), row, strict=True)) for row in self.rows],
         }
 
     def __str__(self) -> str:
@@ -90,10 +90,10 @@ def tabulate(benchmark: Path, predictions: Path) -> list[tuple[str, ...]]:
 
     found = read_record(predictions, Predictions)
     best: dict[str, int] = {}
-    for row, query in enumerate(found.query_id.tolist()):
-        best.setdefault(query, row)  # predictions come likeliest first
+    for place, query in enumerate(found.query_id.tolist()):
+        best.setdefault(query, place)  # predictions come likeliest first
     photo = {row["reference_id"]: Path(row["path"]).stem for row in read_rows(benchmark / "references.csv")}
-    table = []
+    table: list[tuple[str, ...]] = []
     for row in read_rows(benchmark / "edits.csv"):
         n = best.get(row["query_id"])
         sure = n is not None and found.probability[n] >= 0.5

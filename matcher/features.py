@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from matcher.storage.aside import write_aside
 from matcher.types import Errors, Keypoints, Pictures
 
 THUMBNAIL = 16  # pixels a side
+# What numpy and zipfile raise on a file that is not what was written.
+DAMAGED = (OSError, ValueError, LookupError, EOFError, RuntimeError, MemoryError, TypeError, struct.error, zipfile.BadZipFile)
 DETAIL = 2  # JPEGs may be decoded smaller, but never below this many times the short side that keypoints are found at
 
 
@@ -87,7 +91,7 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def fingerprint(settings: SiftSettings) -> str:
     """Settings and the OpenCV that obeys them -> a short name for what they make."""
-    said = json.dumps({**asdict(settings), "opencv": cv2.__version__, "format": 1}, sort_keys=True)
+    said = json.dumps({**asdict(settings), "opencv": cv2.__version__, "format": 2}, sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
@@ -110,7 +114,7 @@ def read_kept(path: Path) -> tuple[dict[str, Any], LocalFeatures] | None:
             row = {"height": int(kept["height"]), "width": int(kept["width"]), "thumbnail": kept["thumbnail"]}
             row |= {name: str(kept[name]) for name in ("file_key", "pixel_key")}
             return row, LocalFeatures(*(kept[name] for name in ("point", "size", "angle", "rows", "shape_wh")))
-    except (OSError, ValueError, KeyError, EOFError):
+    except DAMAGED:
         return None
 
 

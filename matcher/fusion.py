@@ -16,6 +16,7 @@ from matcher.types import PairScores
 
 Column = NDArray[np.float64]
 Evidence = Mapping[str, Column]
+FOLDS = 5  # the model is calibrated on logits of queries that were held out, a fifth at a time
 PROVED = 9.21  # logit of 0.9999: the least that an identical or untouched picture gets
 
 
@@ -52,12 +53,10 @@ class Fusion:
         evidence = {name: np.asarray(values, dtype=np.float64) for name, values in scores.evidence.items()}
         try:
             terms = [weight * TERMS[name](evidence) for name, weight in self.weights.items()]
+            proved = (evidence["identical"] > 0) | (evidence["untouched"] > 0)
         except KeyError as error:
-            raise MatcherError(
-                f"the fusion model wants evidence {error} that these pair scores lack: fit one on pairs scored in this way"
-            ) from error
+            raise lacking(error) from error
         logit = np.full(len(scores), self.intercept) + np.sum(terms, axis=0, initial=0.0)
-        proved = np.nan_to_num(np.maximum(evidence["identical"], evidence["untouched"])) > 0
         return np.where(proved, np.maximum(logit, (PROVED - self.offset) / self.slope), logit)
 
 
@@ -67,11 +66,18 @@ def read_fusion(path: str | Path) -> Fusion:
     try:
         made = Fusion(**content)
         unknown = [name for name in made.weights if name not in TERMS]
-    except (TypeError, AttributeError) as error:
+        numbers = np.array([*made.weights.values(), made.intercept, made.slope, made.offset], dtype=np.float64)
+    except (TypeError, AttributeError, ValueError) as error:
         raise MatcherError(f"{path} is no fusion model: make one with `matcher fit-fusion`") from error
+    if not np.isfinite(numbers).all() or made.slope <= 0:
+        raise MatcherError(f"{path} is no fusion model: numbers must be finite and the slope above 0; make one with `matcher fit-fusion`")
     if unknown:
         raise MatcherError(f"{path} has a weight for {unknown[0]!r}, which this matcher does not know; it knows {', '.join(TERMS)}")
     return made
+
+
+def lacking(error: KeyError) -> MatcherError:
+    return MatcherError(f"the fusion model wants evidence {error} that these pair scores lack: score and fit with the same scorers")
 
 
 def write_fusion(path: str | Path, fusion: Fusion) -> None:
@@ -82,7 +88,7 @@ def write_fusion(path: str | Path, fusion: Fusion) -> None:
 def fit(scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict[str, Any]) -> Fusion:
     """Pair scores (P,) and their labels (P,) -> a logistic model, calibrated on logits of queries that it was not fitted on.
 
-    MatcherError if there are fewer than 20 pairs of either kind.
+    MatcherError if there are fewer than 20 pairs of either kind or than FOLDS queries, or the evidence does not tell them apart.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -93,12 +99,19 @@ def fit(scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict
         raise MatcherError(
             f"{is_copy.sum()} copies and {(~is_copy).sum()} strangers are too few to fit a fusion model: 20 of each are needed"
         )
+    if (queries := len(np.unique(scores.query_id))) < FOLDS:
+        raise MatcherError(f"{queries} queries are too few to fit a fusion model: {FOLDS} are needed")
     evidence = {name: np.asarray(values, dtype=np.float64) for name, values in scores.evidence.items()}
-    terms = np.stack([term(evidence) for term in TERMS.values()], axis=1)
+    try:
+        terms = np.stack([term(evidence) for term in TERMS.values()], axis=1)
+    except KeyError as error:
+        raise lacking(error) from error
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=5000))
-    folds = GroupKFold(5, shuffle=True, random_state=seed)
+    folds = GroupKFold(FOLDS, shuffle=True, random_state=seed)
     held_out = cross_val_predict(model, terms, is_copy, groups=scores.query_id, cv=folds, method="decision_function")
     scale = LogisticRegression(C=1e6, max_iter=5000).fit(held_out[:, None], is_copy)
+    if scale.coef_[0, 0] <= 0:
+        raise MatcherError("this evidence does not tell copies from strangers: check the ground truth that these pairs were labelled with")
     model.fit(terms, is_copy)
     weights = model[-1].coef_[0] / model[0].scale_
     return Fusion(

@@ -119,6 +119,8 @@ def clip(polygon: Array, window: Array) -> Array:
     points: list[list[float]] = polygon.tolist()
     around: list[list[float]] = (window if signed_area(window) > 0 else window[::-1]).tolist()
     for (x0, y0), (x1, y1) in zip(around, around[1:] + around[:1], strict=True):
+        if abs(x1 - x0) + abs(y1 - y0) < 1e-9:  # two corners in one place: which way their edge runs is rounding
+            continue
         side = [(x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) for x, y in points]
         kept = []
         for i, (x, y) in enumerate(points):
@@ -153,4 +155,5 @@ def iou(first: ArrayLike, second: ArrayLike) -> float:
     if len(a) < 3 or len(b) < 3:
         return 0.0
     common = area(clip(a, b))
-    return common / (area(a) + area(b) - common)
+    union = area(a) + area(b) - common
+    return common / union if union > 0 else 0.0

@@ -163,7 +163,7 @@ def evaluate(predictions: Place, ground_truth: Place, *, edits: Place | None = N
     """
     from matcher.metrics.evaluation import evaluate as measure
 
-    return measure(Path(predictions), Path(ground_truth), edits=edits and Path(edits), resamples=resamples, seed=seed)
+    return measure(Path(predictions), Path(ground_truth), edits=Path(edits) if edits is not None else None, resamples=resamples, seed=seed)
 
 
 def report(

@@ -46,7 +46,7 @@ class LocalFeatures:
     @cached_property
     def mirrored(self) -> LocalFeatures:
         """The keypoints of the picture flipped left to right, without a second extraction."""
-        point = self.point * np.float32([-1, 1]) + np.float32([1, 0])
+        point = self.point * np.array([-1, 1], dtype=np.float32) + np.array([1, 0], dtype=np.float32)
         return LocalFeatures(point, self.size, (180 - self.angle) % 360, self.rows[:, MIRROR], self.shape_wh)
 
     @cached_property
@@ -62,22 +62,24 @@ class LocalFeatures:
 
 def extract(image: NDArray[np.uint8], settings: SiftSettings) -> LocalFeatures:
     """RGB (H, W, 3) or grey (H, W) uint8 -> keypoints; none (K = 0) in a picture without structure."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image, dtype=np.uint8)
     height, width = grey.shape
-    shape_wh = np.float32([width, height]) / max(width, height)
+    shape_wh = np.array([width, height], dtype=np.float32) / max(width, height)
     grey = stretch(bring_to_size(grey, settings))
-    sift = cv2.SIFT_create(nfeatures=round(SPARE * settings.keypoints), contrastThreshold=settings.contrast)
+    sift = cv2.SIFT.create(nfeatures=round(SPARE * settings.keypoints), contrastThreshold=settings.contrast)
     found, raw = sift.detectAndCompute(grey, None)
     if not found:
         return LocalFeatures(
             np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty(0, np.float32), np.empty((0, 128), np.uint8), shape_wh
         )
     chosen = choose(found, settings.keypoints)
-    found, raw = [found[i] for i in chosen], raw[chosen]
+    found, raw = [found[i] for i in chosen], np.asarray(raw, dtype=np.float32)[chosen]
     height, width = grey.shape
-    points = (np.float32([k.pt for k in found]) + 0.5) / np.float32([width, height])  # OpenCV counts from pixel centres
-    sizes = np.float32([k.size for k in found]) / max(width, height)
-    return LocalFeatures(points, sizes, np.float32([k.angle for k in found]) % 360, root_sift(raw), shape_wh)
+    centres: NDArray[np.float32] = np.array([k.pt for k in found], dtype=np.float32)  # OpenCV counts from these
+    points = np.divide(centres + np.float32(0.5), [width, height], dtype=np.float32)
+    sizes = np.array([k.size for k in found], dtype=np.float32) / max(width, height)
+    angles = np.mod([k.angle for k in found], 360).astype(np.float32)
+    return LocalFeatures(points, sizes, angles, root_sift(raw), shape_wh)
 
 
 def stretch(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -86,7 +88,7 @@ def stretch(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     low, high = int(np.searchsorted(share, 0.01)), int(np.searchsorted(share, 0.99))
     if high - low >= LOW_CONTRAST or high - low < 2:
         return grey
-    return cv2.convertScaleAbs(np.maximum(grey, low) - np.uint8(low), alpha=255 / (high - low))
+    return np.asarray(cv2.convertScaleAbs(np.maximum(grey, low) - np.uint8(low), alpha=255 / (high - low)), dtype=np.uint8)
 
 
 def bring_to_size(grey: NDArray[np.uint8], settings: SiftSettings) -> NDArray[np.uint8]:

@@ -36,7 +36,8 @@ def pixel_agreement(query: NDArray[np.uint8], reference: NDArray[np.uint8], fram
 
 def grey(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """RGB -> slightly smoothed luminance (h, w), so that half a pixel of misalignment does not matter."""
-    return cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.2)
+    luminance = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(luminance, (0, 0), 1.2), dtype=np.float32)
 
 
 def correlate(first: NDArray[np.float32], second: NDArray[np.float32], valid: NDArray[np.float32]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from matcher.geometry import Array, apply
+from matcher.geometry import Array, apply, from_pixels
 from matcher.models.sift import LocalFeatures
 from matcher.models.similarity import agree
 from matcher.settings import SiftScorerSettings
@@ -16,6 +16,7 @@ from matcher.settings import SiftScorerSettings
 ALIKE = 0.8  # cosine of two RootSIFT rows above which a match that the transform predicts is believed
 SAME_SCALE = 0.6  # natural log of the size difference allowed to such a match
 WORTH = 4.0  # support from which a proposal is refined; strangers rarely reach it
+PIXELS = 1000  # to an even unit while fitting: OpenCV's USAC_MAGSAC rejects no outliers among points of a unit square
 GRID = 400  # matches whose places round to the same of GRID x GRID cells count once
 
 
@@ -125,11 +126,13 @@ def fit(here: NDArray[np.float32], there: NDArray[np.float32], *, tolerance: flo
     """Matched points (n, 2) -> homography for eight or more (USAC_MAGSAC), affine for four or more, else None."""
     if len(here) < 4:
         return None
+    here, there, limit = here * PIXELS, there * PIXELS, tolerance * PIXELS
     if len(here) < 8:
-        affine, _ = cv2.estimateAffine2D(here, there, method=cv2.USAC_MAGSAC, ransacReprojThreshold=tolerance)
-        return None if affine is None else np.vstack([affine, [0.0, 0.0, 1.0]])
-    found, _ = cv2.findHomography(here, there, cv2.USAC_MAGSAC, tolerance, maxIters=500, confidence=0.995)
-    return None if found is None else np.asarray(found, dtype=np.float64)
+        affine, _ = cv2.estimateAffine2D(here, there, method=cv2.USAC_MAGSAC, ransacReprojThreshold=limit)
+        found = None if affine is None else np.vstack([affine, [0.0, 0.0, 1.0]])
+    else:
+        found, _ = cv2.findHomography(here, there, cv2.USAC_MAGSAC, limit, maxIters=500, confidence=0.995)
+    return None if found is None else from_pixels(found, (PIXELS, PIXELS), (PIXELS, PIXELS))
 
 
 def plausible(before: Array, after: Array) -> bool:

@@ -23,7 +23,9 @@ Pixels = Callable[[], NDArray[np.uint8]]
 def judge(
     query: LocalFeatures, reference: LocalFeatures, images: tuple[Pixels, Pixels], settings: SiftScorerSettings
 ) -> tuple[dict[str, float], Array | None]:
-    """Keypoints of a pair, and functions that give its RGB pictures when asked -> evidence by name, and the frame query -> reference, None if there is none.
+    """Keypoints of a pair, and functions that give its RGB pictures when asked -> evidence by name, and the frame query -> reference.
+
+    The frame is None if there is none.
 
     sift_matches: matches that pass the ratio test. sift_support: weighted matches that agree on one similarity.
     sift_inliers: keypoints that match where the final transform predicts them; sift_inlier_ratio: of those that could.

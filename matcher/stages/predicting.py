@@ -23,6 +23,7 @@ from matcher.storage.stage import Stage
 from matcher.types import PairScores
 
 LOGIT = "logit"  # the column that fuse adds
+SAME_PIXELS = (0.8, 20)  # agreement and inliers above which a labelled stranger is a copy unknown to the truth
 
 
 def fuse_scores(pair_scores: Path, output: Path, *, strategy: Strategy) -> Path:
@@ -74,18 +75,26 @@ class Fitted:
 
 
 def fit_on(pair_scores: Path, ground_truth: str | PathLike[str], output: Path, *, seed: int) -> Fitted:
-    """Stage of pair scores and the truth about them -> a fusion model in ``output``. What is identical teaches nothing and is left out."""
+    """Stage of pair scores and the truth about them -> a fusion model in ``output``.
+
+    Left out are identical pictures, which teach nothing, and strangers that share their pixels: collections of photographs
+    repeat themselves, and such a pair is a copy that the truth does not know of.
+    """
     scores = Stage.load(pair_scores, PairScores).read()
     if not len(scores):
         raise MatcherError(f"{pair_scores} holds no pairs: there is nothing to fit a fusion model on")
     truth = set(GroundTruth.read(Path(ground_truth)).pairs())
     is_copy = np.array([pair in truth for pair in zip(scores.query_id.tolist(), scores.reference_id.tolist(), strict=True)], dtype=bool)
     telling = np.isfinite(scores.evidence["identical"]) & (scores.evidence["identical"] < 1)
+    alike = (scores.evidence["sift_agreement"] > SAME_PIXELS[0]) & (scores.evidence["sift_inliers"] > SAME_PIXELS[1])
+    repeated = telling & ~is_copy & alike
+    telling &= ~repeated
     card = {
         "made_by": f"matcher {__version__} fit-fusion",
         "pair_scores": str(pair_scores),
         "ground_truth": str(ground_truth),
         "seed": seed,
+        "strangers_left_out": int(repeated.sum()),
     }
     fusion = fit(scores.take(telling), is_copy[telling], seed=seed, card=card)
     output.parent.mkdir(parents=True, exist_ok=True)

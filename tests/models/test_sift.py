@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from matcher.models.sift import LONGEST, MIRROR, bring_to_size, choose, extract, root_sift
+from matcher.models.sift import LONGEST, LOW_CONTRAST, MIRROR, LocalFeatures, bring_to_size, choose, extract, root_sift, stretch
 from matcher.settings import SiftSettings
 
 SETTINGS = SiftSettings(short_side=200, keypoints=300)
@@ -34,7 +34,7 @@ def test_shapes_and_ranges(features):
 
 def test_root_sift_has_norm_255(features):
     norms = np.linalg.norm(features.rows.astype(float), axis=1)
-    assert np.abs(norms - 255).max() < 1
+    assert np.abs(norms - 255).max() < 2 and abs(norms.mean() - 255) < 0.5  # each of 128 numbers is rounded
     assert np.allclose(np.linalg.norm(features.unit_rows, axis=1), 1, atol=1e-5)
 
 
@@ -105,6 +105,21 @@ def test_thin_and_tiny_pictures_with_structure(size):
     assert found.mirrored.rows.shape == found.rows.shape
 
 
+def test_levels_are_stretched_where_they_lie_close_together():
+    ramp = np.tile(np.arange(200, dtype=np.uint8), (50, 1))
+    assert np.array_equal(stretch(ramp), ramp)
+    faint = (100 + ramp // 10).astype(np.uint8)
+    assert np.ptp(faint) < LOW_CONTRAST and stretch(faint).min() == 0 and stretch(faint).max() == 255
+    assert (np.diff(stretch(faint)[0].astype(int)) >= 0).all()
+    plain = np.full((50, 60), 90, np.uint8)
+    assert np.array_equal(stretch(plain), plain)
+
+
+def test_a_faint_picture_has_the_keypoints_of_the_strong_one(pictures):
+    faint = (pictures["astronaut"] // 12 + 90).astype(np.uint8)
+    assert share_found(extract(faint, SETTINGS), extract(pictures["astronaut"], SETTINGS), pixels=3, longer_side=300, cosine=0.85) > 0.4
+
+
 @pytest.mark.parametrize(
     ("size_hw", "expected_hw"),
     [((400, 800), (200, 400)), ((50, 60), (100, 120)), ((201, 201), (201, 201)), ((100, 8000), (25, LONGEST)), ((1, 60_000), (1, LONGEST))],
@@ -130,7 +145,7 @@ def fake(octave, response):
 def test_every_octave_takes_at_most_half_of_what_is_left():
     rng = np.random.default_rng(0)
     keypoints = [fake(octave, float(rng.random())) for octave in (-1, 0, 1) for _ in range(1000)]
-    chosen = choose(keypoints, 400)
+    chosen = [keypoints[row] for row in choose(keypoints, 400)]
     octaves = [(k.octave + 128) % 256 - 128 for k in chosen]
     assert [octaves.count(octave) for octave in (1, 0, -1)] == [200, 100, 100]
     for octave, count in ((1, 200), (0, 100), (-1, 100)):  # and these are its strongest
@@ -140,28 +155,27 @@ def test_every_octave_takes_at_most_half_of_what_is_left():
 
 def test_a_few_coarse_keypoints_are_all_kept():
     keypoints = [fake(3, 0.001), fake(3, 0.002), *(fake(-1, 0.5) for _ in range(500))]
-    assert sorted(k.response for k in choose(keypoints, 100))[:2] == pytest.approx([0.001, 0.002])
+    assert sorted(choose(keypoints, 100))[:2] == [0, 1]
     assert choose([], 100) == [] and len(choose(keypoints, 100)) == 100
 
 
 def test_keypoints_survive_a_strong_blur(pictures):
     image = pictures["astronaut"]
     blurred = cv2.GaussianBlur(image, (0, 0), 4)
-    kept, strongest = extract(image, SETTINGS), strongest_only(image)
-    there = extract(blurred, SETTINGS)
+    few = SiftSettings(short_side=200, keypoints=100)
+    kept, strongest = extract(image, few), strongest_only(image, few)
+    there = extract(blurred, few)
     ours = share_found(kept, there, pixels=4, longer_side=360, cosine=0.85)
     theirs = share_found(strongest, there, pixels=4, longer_side=360, cosine=0.85)
-    assert ours > 0.15 and ours > 1.5 * theirs
+    assert ours > 0.2 and ours > theirs
 
 
-def strongest_only(image):
+def strongest_only(image, settings):
     """What OpenCV keeps when it is asked for as many keypoints: the strongest of any octave."""
-    grey = bring_to_size(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), SETTINGS)
+    grey = bring_to_size(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), settings)
     height, width = grey.shape
-    sift = cv2.SIFT_create(nfeatures=SETTINGS.keypoints, contrastThreshold=SETTINGS.contrast)
+    sift = cv2.SIFT_create(nfeatures=settings.keypoints, contrastThreshold=settings.contrast)
     found, raw = sift.detectAndCompute(grey, None)
     points = (np.float32([k.pt for k in found]) + 0.5) / np.float32([width, height])
-    features = extract(image, SETTINGS)
-    return type(features)(
-        points, np.float32([k.size for k in found]), np.float32([k.angle for k in found]), root_sift(raw), features.shape_wh
-    )
+    sizes, angles = np.float32([k.size for k in found]), np.float32([k.angle for k in found])
+    return LocalFeatures(points, sizes, angles, root_sift(raw), np.float32([width, height]) / max(width, height))

@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 
@@ -192,16 +191,3 @@ def test_repeated_structure_proposes_less(features):
     repeated = LocalFeatures(one.point, one.size, one.angle, np.repeat(one.rows[:1], len(one), axis=0), one.shape_wh)
     found = match(repeated, one, SETTINGS)
     assert found is None or (isinstance(found, Match) and found.support < 2)
-
-
-def test_opencv_is_asked_for_what_the_settings_say(monkeypatch, features):
-    asked = []
-    real = cv2.findHomography
-
-    def spy(here, there, method, threshold, **options):
-        asked.append((method, threshold))
-        return real(here, there, method, threshold, **options)
-
-    monkeypatch.setattr(matching.cv2, "findHomography", spy)
-    match(features["coffee"], features["coffee"], SiftScorerSettings(tolerance=0.06))
-    assert len(asked) == 3 and set(asked) == {(cv2.USAC_MAGSAC, pytest.approx(0.02))}

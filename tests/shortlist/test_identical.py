@@ -36,9 +36,7 @@ def plain(*levels):
 def test_same_content_agrees_with_a_slow_loop(query_files, query_pixels, reference_files, reference_pixels):
     queries = described(plain(1, 2, 3, 4), query_files, query_pixels)
     references = described(plain(1, 2, 3, 4), reference_files, reference_pixels)
-    slow = [
-        (q, r) for q in range(4) for r in range(4) if query_files[q] == reference_files[r] or query_pixels[q] == reference_pixels[r]
-    ]
+    slow = [(q, r) for q in range(4) for r in range(4) if query_files[q] == reference_files[r] or query_pixels[q] == reference_pixels[r]]
     assert same_content(queries, references) == slow
 
 

@@ -20,7 +20,7 @@ def fitted(photos, tmp_path_factory):
         Image.fromarray(pixels).save(folder / "photos" / f"{name}.png", compress_level=1)
     made = folder / "made"
     pipeline.synthesize(
-        folder / "photos", made, queries=44, references=12, distractor_share=0.25, difficulty="easy", max_side=256, reference_side=192
+        folder / "photos", made, queries=40, references=12, distractor_share=0.25, difficulty="easy", max_side=256, reference_side=192
     )
     pipeline.run(made / "queries", made / "references", folder / "out")
     model = folder / "models" / "mine.json"

@@ -14,11 +14,11 @@ from matcher.types import PairScores, Predictions
 
 WITHOUT = ("microaneurysms", "chessboard_GRAY")  # left to the small pictures below
 NAMES = (
-    *("astronaut", "brick", "camera", "cell", "chelsea", "coffee", "coins", "color", "grass", "gravel", "horse"),
-    *("hubble_deep_field", "ihc", "logo", "moon", "motorcycle_left", "page", "phantom", "retina", "rocket", "text"),
+    *("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel"),
+    *("horse", "logo", "moon", "page", "phantom", "retina", "rocket", "text"),
 )
-PLAIN = ("white", "grey", "ramp", "sunset", "vignette", "soft noise", "icon", "thread", "microaneurysms", "chessboard_GRAY")
-VARIANTS = ("bytes", "q60", "png", "half", "double")
+PLAIN = ("white", "grey", "ramp", "sunset", "vignette", "soft noise", "icon", "microaneurysms", "chessboard_GRAY")
+VARIANTS = ("q60", "png", "half", "double")
 
 
 def plain_pictures(photos):
@@ -33,8 +33,7 @@ def plain_pictures(photos):
         "sunset": np.stack([120 + y * 0.6, 60 + y * 0.4, 140 - y * 0.5], axis=2),
         "vignette": np.stack([200 - 180 * radius, 190 - 150 * radius, 180 - 120 * radius], axis=2),
         "soft noise": 128 + noise,
-        "icon": np.kron(np.random.default_rng(1).integers(0, 256, (6, 6, 3)), np.ones((4, 4, 1))),
-        "thread": np.kron(np.random.default_rng(2).integers(0, 256, (2, 60, 3)), np.ones((5, 5, 1))),
+        "icon": np.kron(np.random.default_rng(1).integers(0, 256, (8, 8, 3)), np.ones((8, 8, 1))),
     }
     return {name: pixels.clip(0, 255).astype(np.uint8) for name, pixels in made.items()} | {name: photos[name] for name in WITHOUT}
 
@@ -45,11 +44,11 @@ def saved(picture, kind, **options):
     return buffer.getvalue()
 
 
-def variants(picture, original):
+def variants(picture):
+    """A picture -> the bytes of its untouched copies by name; the same bytes are among the queries of the library."""
     half = max(picture.width // 2, 1), max(picture.height // 2, 1)
     double = picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.BICUBIC)
     return {
-        "bytes": original,
         "q60": saved(picture, "JPEG", quality=60),
         "png": saved(picture, "PNG", compress_level=1),
         "half": saved(picture.resize(half, Image.Resampling.LANCZOS), "JPEG", quality=90),
@@ -66,9 +65,8 @@ def everything(photos, library, tmp_path_factory):
     queries.mkdir()
     for name, pixels in {**{name: photos[name] for name in NAMES}, **plain_pictures(photos)}.items():
         picture = Image.fromarray(pixels)
-        original = saved(picture, "PNG")
-        (references / f"{name}.png").write_bytes(original)
-        for variant, data in variants(picture, original).items():
+        picture.save(references / f"{name}.png")
+        for variant, data in variants(picture).items():
             (queries / f"{name} {variant}.jpg").write_bytes(data)
     for file in library.queries.iterdir():
         (queries / file.name).write_bytes(file.read_bytes())

@@ -91,7 +91,7 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def fingerprint(settings: SiftSettings) -> str:
     """Settings and the OpenCV that obeys them -> a short name for what they make."""
-    said = json.dumps({**asdict(settings), "opencv": cv2.__version__, "format": 2}, sort_keys=True)
+    said = json.dumps({**asdict(settings), "opencv": cv2.__version__, "format": 3}, sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 

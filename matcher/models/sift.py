@@ -66,7 +66,7 @@ def extract(image: NDArray[np.uint8], settings: SiftSettings) -> LocalFeatures:
     height, width = grey.shape
     shape_wh = np.array([width, height], dtype=np.float32) / max(width, height)
     grey = stretch(bring_to_size(grey, settings))
-    sift = cv2.SIFT.create(nfeatures=round(SPARE * settings.keypoints), contrastThreshold=settings.contrast)
+    sift = cv2.SIFT.create(nfeatures=round(SPARE * settings.keypoints), contrastThreshold=settings.contrast, enable_precise_upscale=True)
     found, raw = sift.detectAndCompute(grey, None)
     if not found:
         return LocalFeatures(

@@ -2,7 +2,8 @@
 
 Every keypoint of the query, and every one of its mirror image, votes for the owners of its nearest reference keypoints.
 A vote weighs by how much nearer its keypoint is than the last neighbour looked at (local naive Bayes nearest neighbour,
-McCann and Lowe 2012): a word that is common in the collection has many equally near neighbours and weighs nothing.
+McCann and Lowe 2012): a word that is common in the collection has many equally near neighbours and weighs nothing,
+unless it is so near that these are the same picture many times over (FAR).
 The references with the heaviest votes are then tested for one transform that their votes agree on (models/similarity.py).
 """
 
@@ -19,6 +20,8 @@ from matcher.index import Index
 from matcher.models.sift import LocalFeatures
 from matcher.models.similarity import agree
 from matcher.settings import ShortlistSettings
+
+FAR = 0.05  # squared distance of unit rows that the last neighbour is held to have at least
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def cast(query: LocalFeatures, references: FeatureSet, index: Index, settings: S
     similarity, neighbour = index.search(query.rows, settings.neighbours)
     squared = np.maximum(2 - 2 * similarity, 0)  # (K, neighbours) squared distances of unit rows; absent ones are infinite
     last = np.where(np.isfinite(squared), squared, -np.inf).max(axis=1, keepdims=True)
-    weight = 1 - squared / np.maximum(last, 1e-6)
+    weight = 1 - squared / np.maximum(last, FAR)
     query_row = np.repeat(np.arange(len(query)), neighbour.shape[1])
     flat, weights = neighbour.ravel(), weight.ravel().astype(np.float32)
     kept = (flat >= 0) & (weights > 0)

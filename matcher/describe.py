@@ -1,54 +1,147 @@
-"""Pictures -> descriptors of their views."""
+"""Pictures -> descriptors of their views: planned ones (views.plan), and what an overlay detector finds pasted in each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import hashlib
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matcher.errors import ImageError
-from matcher.geometry import Array
+from matcher.errors import ImageError, UsageError
+from matcher.geometry import Array, compose, to_box
 from matcher.images.decode import load
+from matcher.models.cards import find_checkpoint, read_card
 from matcher.settings import DescriptorSettings, ImageSettings
+from matcher.shipped import shipped_room
 from matcher.types import Descriptors, Errors, Views
+from matcher.views.overlays import overlay_views
 from matcher.views.plan import expand, plan
 from matcher.views.render import Pixels, render_many
 
-if TYPE_CHECKING:  # torch comes with the model, not with this module
+if TYPE_CHECKING:  # torch comes with the models, not with this module
     from matcher.images.table import ImageSet
     from matcher.models.descriptor import Descriptor
+    from matcher.models.overlay_yolo import OverlayDetector
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+OVERLAYS = "overlays"  # the name of the views that a detector finds; "overlays+turns" looks at each of them turned
 
 
 def describe_views(
-    images: ImageSet, settings: DescriptorSettings, *, image_settings: ImageSettings, names: Sequence[str], model: Descriptor
+    images: ImageSet,
+    settings: DescriptorSettings,
+    *,
+    image_settings: ImageSettings,
+    names: Sequence[str],
+    model: Descriptor,
+    detector: OverlayDetector | None = None,
+    workers: int = 1,
 ) -> tuple[Descriptors, Errors]:
     """Pictures (N,) and names of views -> a unit vector for every view of every good picture, and a row for every bad one.
 
-    Views keep the order of the pictures, and within one picture that of ``plan``. The views of several pictures go
-    through the model together, ``settings.batch_size`` at a time; one picture is in memory at a time.
+    Views keep the order of the pictures; within one picture the planned ones come first, then what the detector found.
+    The views of several pictures go through the model together, ``settings.batch_size`` at a time; ``workers`` threads
+    decode and cut, two pictures ahead each. UsageError if the names want a detector and there is none.
     """
-    frames = np.stack(list(expand(names).values()))
-    errors: list[Errors] = []
-    good: list[str] = []
-    cut = cut_views(images, frames, good, errors, image_settings=image_settings, side=model.size)
-    rows = [model.describe(np.stack(batch)) for batch in batches(cut, settings.batch_size)]
-    return gather(plan(good, names), np.concatenate(rows) if rows else np.empty((0, model.dim), np.float32)), Errors.concat(errors)
+    looks = Looks.named(names, detector)
+    seen: list[Views] = []
+    errors: list[tuple[str, str, str, str, str]] = []
 
-
-def cut_views(
-    images: ImageSet, frames: Array, good: list[str], errors: list[Errors], *, image_settings: ImageSettings, side: int
-) -> Iterator[Pixels]:
-    """Pictures and frames (V, 3, 3) -> views (side, side, 3), one by one; fills ``good`` with ids and ``errors`` with rows."""
-    for image_id, path in zip(images.id.tolist(), images.path.tolist(), strict=True):
+    def look(item: tuple[str, str]) -> tuple[Views, Pixels] | ImageError:
         try:
-            image = load(path, settings=image_settings)
+            return looks.at(*item, side=model.size, image_settings=image_settings)
         except ImageError as error:
-            errors.append(Errors(id=[image_id], path=[path], stage=["describe"], code=[error.code], message=[str(error)]))  # type: ignore[arg-type]
-            continue
-        good.append(image_id)
-        yield from render_many(image, frames, (side, side))
+            return error
+
+    def cut() -> Iterator[Pixels]:
+        items = list(zip(images.id.tolist(), images.path.tolist(), strict=True))
+        for (image_id, path), found in zip(items, in_order(look, items, workers=workers), strict=True):
+            if isinstance(found, ImageError):
+                errors.append((image_id, path, "describe", found.code, str(found)))
+            else:
+                seen.append(found[0])
+                yield from found[1]
+
+    rows = [model.describe(np.stack(batch)) for batch in batches(cut(), settings.batch_size)]
+    return gather(Views.concat(seen), np.concatenate(rows) if rows else np.empty((0, model.dim), np.float32)), Errors.of(errors)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How the pictures of one side are looked at: names of planned views, and the frames of views inside what a detector finds."""
+
+    planned: list[str]
+    inside: Mapping[str, Array]  # by name; empty = nothing is detected
+    detector: OverlayDetector | None
+
+    @classmethod
+    def named(cls, names: Sequence[str], detector: OverlayDetector | None) -> Looks:
+        """Names as in views.plan, and "overlays" -> looks. UsageError if a name is unknown, or wants a detector that is not there."""
+        if isinstance(names, str) or not names:
+            expand(names)  # says what is wrong
+        inside = [name.partition("+")[2] or "whole" for name in names if wants_detector([name])]
+        planned = [name for name in names if not wants_detector([name])]
+        if inside and detector is None:
+            raise UsageError(f"the view {OVERLAYS!r} needs a detector: set descriptor.detector, or leave the view out")
+        if planned:
+            expand(planned)
+        return cls(planned, expand(inside) if inside else {}, detector)
+
+    def at(self, image_id: str, path: str, *, side: int, image_settings: ImageSettings) -> tuple[Views, Pixels]:
+        """A picture -> its views (V,) and their pixels (V, side, side, 3). ImageError."""
+        image = load(path, settings=image_settings, at_least=self.detail(side))
+        views = plan([image_id], self.planned) if self.planned else Views.empty()
+        if self.detector is not None and self.inside:
+            views = Views.concat([views, self.nested(overlay_views(image_id, *self.detector.detect(image)))])
+        return views, render_many(image, views.frame, (side, side))
+
+    def nested(self, found: Views) -> Views:
+        """Detected views (K,) -> the views named inside each of them (K x inside,)."""
+        count, names = len(self.inside), list(self.inside)
+        ends = np.array([f"+{name}" if name != "whole" else "" for name in names] * len(found), dtype=np.str_)
+        frames = [compose(outer, inner) for outer in found.frame for inner in self.inside.values()]
+        return Views(
+            image_id=np.repeat(found.image_id, count),
+            frame=np.array(frames).reshape(-1, 3, 3),
+            kind=np.strings.add(np.repeat(found.kind, count), ends),
+            confidence=np.repeat(found.confidence, count),
+        )
+
+    def detail(self, side: int) -> int | None:
+        """Pixels that the shorter side of a picture must keep for every planned view; None = all, for a detector's views may be small."""
+        if self.inside:
+            return None
+        boxes = to_box(np.stack(list(expand(self.planned).values())))
+        return math.ceil(2 * side / float((boxes[:, 2:] - boxes[:, :2]).min()))
+
+
+def wants_detector(names: Sequence[str]) -> bool:
+    """Whether one of the names is a view that a detector finds."""
+    return any(name.split("+")[0] == OVERLAYS for name in names)
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
+    """Items -> the function's result for each, in their order, computed on ``workers`` threads that run a little ahead."""
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    flying: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="views") as pool:
+        for item in items:
+            flying.append(pool.submit(function, item))
+            if len(flying) > 2 * workers:
+                yield flying.popleft().result()
+        while flying:
+            yield flying.popleft().result()
 
 
 def batches(views: Iterator[Pixels], size: int) -> Iterator[list[Pixels]]:
@@ -66,3 +159,56 @@ def batches(views: Iterator[Pixels], size: int) -> Iterator[list[Pixels]]:
 def gather(views: Views, rows: NDArray[np.float32]) -> Descriptors:
     """Views (V,) and their vectors (V, D) -> one record."""
     return Descriptors(image_id=views.image_id, frame=views.frame, kind=views.kind, confidence=views.confidence, rows=rows)
+
+
+def load_model(settings: DescriptorSettings) -> Descriptor:
+    """Settings -> the descriptor, on the GPU if there is one."""
+    import torch
+
+    from matcher.models.descriptor import Descriptor
+
+    return Descriptor.from_settings(settings).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_detector(settings: DescriptorSettings, names: Sequence[str]) -> OverlayDetector | None:
+    """Settings and names of views -> the detector that the names want, on the GPU if there is one; None if they want none."""
+    if not wants_detector(names) or settings.detector is None:
+        return None
+    import torch
+
+    from matcher.models import checkpoint
+    from matcher.models.overlay_yolo import OverlayDetector
+
+    detector = checkpoint.load(weights_path(settings.detector, "overlay"), kind=OverlayDetector.__name__)
+    assert isinstance(detector, OverlayDetector)
+    return detector.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def made_by(settings: DescriptorSettings) -> str:
+    """Settings -> what names the numbers that the descriptor gives: a digest where its weights lie in files, else its name and seed."""
+    if (path := find_checkpoint(settings.backbone)) is not None:
+        return f"checkpoint {card_digest(path)}"
+    weights = "trained weights" if settings.weights else f"random weights of seed {settings.seed}"
+    folder = Path(settings.backbone).expanduser()
+    if folder.is_dir():
+        files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
+        return f"folder {digest(b''.join(file.read_bytes() for file in files))}, {weights}, size {settings.size}"
+    return f"{settings.backbone}, {weights}, size {settings.size}"
+
+
+def card_digest(path: Path) -> str:
+    """Checkpoint -> a short name for what it computes: its class, arguments, preprocessing and tensors."""
+    card = read_card(path)
+    told = [card["class"], card["arguments"], card["preprocessing"], card["part"]["whole"]]
+    return digest(json.dumps(told, sort_keys=True).encode())
+
+
+def weights_path(name: str, room: str) -> Path:
+    """A safetensors file, or the bare name of one in checkpoints/ROOM -> its path, whether or not it is there."""
+    path = Path(name).expanduser()
+    return path if path.suffix == ".safetensors" else shipped_room("checkpoints") / room / f"{name}.safetensors"
+
+
+def digest(content: bytes) -> str:
+    """Bytes -> a short name for them."""
+    return hashlib.sha256(content).hexdigest()[:16]

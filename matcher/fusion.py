@@ -25,7 +25,8 @@ def number(evidence: Evidence, name: str) -> Column:
     return np.nan_to_num(evidence[name], nan=0.0)
 
 
-TERMS: dict[str, Callable[[Evidence], Column]] = {
+Terms = dict[str, Callable[[Evidence], Column]]
+SIFT_TERMS: Terms = {
     "log_support": lambda e: np.log1p(number(e, "sift_support")),
     "log_inliers": lambda e: np.log1p(number(e, "sift_inliers")),
     "inlier_ratio": lambda e: number(e, "sift_inlier_ratio"),
@@ -34,6 +35,11 @@ TERMS: dict[str, Callable[[Evidence], Column]] = {
     "agreeing": lambda e: number(e, "sift_agreeing"),
     "agreeing_inliers": lambda e: number(e, "sift_agreeing") * np.log1p(number(e, "sift_inliers")),
 }
+DESCRIPTOR_TERMS: Terms = {
+    "similarity": lambda e: number(e, "descriptor_similarity"),
+}
+TERMS = SIFT_TERMS | DESCRIPTOR_TERMS
+SCORERS = {"sift_inliers": SIFT_TERMS, "descriptor_similarity": DESCRIPTOR_TERMS}  # evidence that a scorer always gives -> its terms
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,7 @@ def write_fusion(path: str | Path, fusion: Fusion) -> None:
 def fit(scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict[str, Any]) -> Fusion:
     """Pair scores (P,) and their labels (P,) -> a logistic model, calibrated on logits of queries that it was not fitted on.
 
+    Its terms are those of the scorers that looked at these pairs.
     MatcherError if there are fewer than 20 pairs of either kind or than FOLDS queries, or the evidence does not tell them apart.
     """
     from sklearn.linear_model import LogisticRegression
@@ -103,7 +110,8 @@ def fit(scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict
         raise MatcherError(f"{queries} queries are too few to fit a fusion model: {FOLDS} are needed")
     evidence = {name: np.asarray(values, dtype=np.float64) for name, values in scores.evidence.items()}
     try:
-        terms = np.stack([term(evidence) for term in TERMS.values()], axis=1)
+        chosen = looked_at(evidence)
+        terms = np.stack([term(evidence) for term in chosen.values()], axis=1)
     except KeyError as error:
         raise lacking(error) from error
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=5000))
@@ -115,9 +123,17 @@ def fit(scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict
     model.fit(terms, is_copy)
     weights = model[-1].coef_[0] / model[0].scale_
     return Fusion(
-        weights=dict(zip(TERMS, weights.tolist(), strict=True)),
+        weights=dict(zip(chosen, weights.tolist(), strict=True)),
         intercept=float(model[-1].intercept_[0] - weights @ model[0].mean_),
         slope=float(scale.coef_[0, 0]),
         offset=float(scale.intercept_[0]),
         card={**card, "copies": int(is_copy.sum()), "strangers": int((~is_copy).sum())},
     )
+
+
+def looked_at(evidence: Evidence) -> Terms:
+    """Evidence -> the terms of every scorer that looked at a pair. KeyError if a scorer's column is missing, MatcherError if none did."""
+    chosen = [terms for name, terms in SCORERS.items() if np.isfinite(evidence[name]).any()]
+    if not chosen:
+        raise MatcherError("neither keypoints nor a descriptor looked at these pairs: score them with one of them")
+    return {name: term for terms in chosen for name, term in terms.items()}

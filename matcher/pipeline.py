@@ -240,6 +240,26 @@ def synthesize(
     )
 
 
+def make_background(
+    photos: Place, output: Place, *, strategy: Strategy = Strategy(), pictures: int = 4000, seed: int = 0, job: Job = Job()
+) -> Path:
+    """Photographs that are nobody's references -> the background set that the strategy's descriptor is normalised against.
+
+    Args:
+        photos: a folder (recursive), a glob, a list file, or a CSV/Parquet table with columns id and path
+        output: safetensors file
+        strategy: what its descriptor is, and how its references are decoded
+        pictures: at most this many of the photographs are drawn
+        seed: of the draw
+        job: how it is done
+    """
+    from matcher import background
+    from matcher.engine.kernels import available_cores
+
+    workers = job.workers or available_cores()
+    return background.make_background(photos, output, strategy=strategy, pictures=pictures, seed=seed, workers=workers)
+
+
 def fit_fusion(pair_scores: Place, ground_truth: Place, output: Place, *, seed: int = 0) -> Fitted:
     """Labelled pair scores -> the fusion model that `fuse` and `calibrate` use.
 

@@ -24,13 +24,18 @@ class DescriptorSettings:
     """A global descriptor: a backbone by name, which views of the pictures it sees, and what precision.
 
     Args:
-        backbone: "timm:NAME", "transformers:NAME" or a local folder
+        backbone: a checkpoint file, the bare name of one in checkpoints/descriptor, "timm:NAME", "transformers:NAME" or a local folder
         weights: load trained weights (from the folder, the local cache, or the hub); false = random weights, for tests
         seed: of random weights
         size: side of the square input in pixels; null = what the backbone asks for
         batch_size: views in one forward pass
-        query_views: names of views of the queries, see views.plan
+        query_views: names of views of the queries, see views.plan; "overlays" = what the detector finds pasted
         reference_views: names of views of the references
+        detector: the overlay detector that "overlays" needs: a checkpoint file, or the bare name of one in checkpoints/overlay
+        background: file of a background set that similarities are normalised against (`matcher make_background`),
+            or the bare name of one in checkpoints/background; null = plain cosines
+        background_weight: how much of the query view's similarity to the background is taken off
+        background_nearest: nearest background pictures whose mean similarity that is
     """
 
     backbone: str
@@ -40,6 +45,10 @@ class DescriptorSettings:
     batch_size: int = 32
     query_views: list[str] = field(default_factory=lambda: ["whole"])
     reference_views: list[str] = field(default_factory=lambda: ["whole"])
+    detector: str | None = None
+    background: str | None = None
+    background_weight: float = 1.0
+    background_nearest: int = 3
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ class SiftSettings:
     Args:
         short_side: the short side, in pixels, that pictures are brought to first
         enlarge: small pictures are enlarged towards short_side by this factor at most
-        keypoints: at most this many a picture, shared out over the scales, coarse ones first
+        keypoints: at most this many a picture, shared out over the scales, coarse ones first; 0 = none
         contrast: OpenCV's contrastThreshold; low, because dark and blurred copies have little contrast
     """
 
@@ -85,7 +94,8 @@ class ShortlistSettings:
     """How candidates are found.
 
     Args:
-        per_query: candidates kept for a query at most
+        per_query: candidates by keypoint votes kept for a query at most; 0 = no votes
+        descriptor_per_query: candidates by descriptors, the nearest references, that join them
         always: this many are kept however weak they are
         support: the others are kept if their votes that agree weigh this much
         keypoints: at most this many keypoints of a query vote
@@ -95,6 +105,7 @@ class ShortlistSettings:
     """
 
     per_query: int = 10
+    descriptor_per_query: int = 10
     always: int = 3
     support: float = 0.8
     keypoints: int = 400

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from matcher.describe import describe_views
+from matcher.describe import Looks, describe_views, in_order, made_by, weights_path
+from matcher.errors import UsageError
+from matcher.geometry import compose, from_box, turn
 from matcher.images.table import ImageSet
+from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
 from matcher.settings import DescriptorSettings, ImageSettings
 from matcher.views.plan import plan
@@ -68,3 +73,122 @@ def test_nothing_or_nothing_good(tmp_path, model):
     assert len(found) == 0 and found.rows.shape == (0, model.dim) and len(errors) == 1
     found, errors = run(ImageSet.empty(), model)
     assert len(found) == 0 and len(errors) == 0
+
+
+class Finder:
+    """A detector that finds as many boxes as its table says for the picture's top left level."""
+
+    boxes = (from_box(0.1, 0.1, 0.5, 0.6), from_box(0.5, 0.25, 1.0, 0.75))
+
+    def __init__(self, counts):
+        self.counts = counts
+
+    def detect(self, pixels):
+        count = self.counts[pixels[0, 0, 0]]
+        boxes = np.array([[0.1, 0.1, 0.5, 0.6], [0.5, 0.25, 1.0, 0.75], [0.0, 0.0, 0.3, 0.3]])[[*range(count), 2]]
+        return boxes, np.array([0] * count + [1]), np.linspace(0.9, 0.5, count + 1)  # the last one is a sticker
+
+
+def shades(folder, levels):
+    rng = np.random.default_rng(0)
+    for level in levels:
+        pixels = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        pixels[0, 0] = level
+        Image.fromarray(pixels).save(folder / f"{level}.png")
+    paths = [folder / f"{level}.png" for level in levels]
+    return ImageSet(
+        id=[str(level) for level in levels], path=[str(path) for path in paths], bytes=[1] * len(levels), mtime_ns=[1] * len(levels)
+    )
+
+
+def test_overlays_are_views_and_their_number_differs(tmp_path, model):
+    images, counts = shades(tmp_path, [5, 6, 7]), {5: 1, 6: 0, 7: 2}
+    found, errors = describe_views(
+        images, SETTINGS, image_settings=ImageSettings(), names=["overlays", "whole"], model=model, detector=Finder(counts)
+    )
+    assert len(errors) == 0 and found.image_id.tolist() == ["5", "5", "6", "7", "7", "7"]
+    assert found.kind.tolist() == ["whole", "overlay", "whole", "whole", "overlay", "overlay"]
+    assert np.allclose(found.confidence, [1, 0.9, 1, 1, 0.9, 0.7])
+    assert np.allclose(found.frame[[1, 4, 5]], [Finder.boxes[0], *Finder.boxes])
+    image = np.asarray(Image.open(tmp_path / "7.png"))
+    assert np.allclose(found.rows[5], model.describe(render(image, Finder.boxes[1], (32, 32))[None])[0], atol=1e-5)
+
+
+def test_views_inside_overlays(tmp_path, model):
+    found, _ = describe_views(
+        shades(tmp_path, [5, 6]),
+        SETTINGS,
+        image_settings=ImageSettings(),
+        names=["overlays", "overlays+turns"],
+        model=model,
+        detector=Finder({5: 2, 6: 0}),
+    )
+    kinds = ["overlay", "overlay+turn90", "overlay+turn180", "overlay+turn270"]
+    assert found.image_id.tolist() == ["5"] * 8 and found.kind.tolist() == kinds * 2  # the other has no view at all
+    assert np.allclose(found.frame[6], compose(Finder.boxes[1], turn(2)))
+
+
+@pytest.mark.parametrize("names", [["overlays"], ["whole", "overlays+flip"]])
+def test_overlays_without_a_detector_are_refused(names, model):
+    with pytest.raises(UsageError, match=r"'overlays' needs a detector: set descriptor\.detector"):
+        run(ImageSet.empty(), model, names=names)
+    with pytest.raises(UsageError, match="no view named 'flipp'"):
+        describe_views(
+            ImageSet.empty(), SETTINGS, image_settings=ImageSettings(), names=["overlays+flipp"], model=model, detector=Finder({})
+        )
+
+
+def test_threads_change_nothing(tmp_path, model):
+    images = write(tmp_path, list("abcdefgh"), bad=["cc"])
+    one, several = (
+        describe_views(images, SETTINGS, image_settings=ImageSettings(), names=NAMES, model=model, workers=workers) for workers in (1, 3)
+    )
+    assert np.array_equal(one[0].rows, several[0].rows) and np.array_equal(one[0].image_id, several[0].image_id)
+    assert one[1].id.tolist() == several[1].id.tolist() == ["cc"]
+
+
+def test_work_comes_back_in_order_and_not_all_at_once():
+    begun = []
+    results = in_order(lambda n: begun.append(n) or n * n, range(50), workers=2)
+    assert next(results) == 0 and len(begun) <= 6
+    assert list(results) == [n * n for n in range(1, 50)]
+
+
+def test_large_pictures_are_decoded_no_larger_than_the_views_need():
+    assert Looks.named(["whole", "turns"], None).detail(160) == 320
+    assert Looks.named(["grid2", "flip"], None).detail(160) == 640
+    assert Looks.named(["whole", "overlays"], Finder({})).detail(160) is None
+
+
+def test_what_made_the_rows_has_a_name(tmp_path):
+    assert (
+        len(
+            {
+                made_by(SETTINGS),
+                made_by(replace(SETTINGS, seed=1)),
+                made_by(replace(SETTINGS, size=64)),
+                made_by(replace(SETTINGS, weights=True)),
+            }
+        )
+        == 4
+    )
+    assert made_by(replace(SETTINGS, batch_size=9, query_views=["flip"], background="x")) == made_by(SETTINGS)
+    names = []
+    for seed in (0, 1, 0):
+        checkpoint.save(tmp_path / "mine.safetensors", Descriptor.build("timm:test_vit", size=32, dim=8, seed=seed), {})
+        names.append(made_by(DescriptorSettings(backbone=str(tmp_path / "mine.safetensors"))))
+    assert names[0] == names[2] != names[1] and names[0].startswith("checkpoint ")
+
+
+def test_folders_of_weights_are_named_by_their_content(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    settings = DescriptorSettings(backbone=str(tmp_path))
+    before = made_by(settings)
+    (tmp_path / "model.safetensors").write_bytes(b"2")
+    assert made_by(settings) != before
+
+
+def test_bare_names_lie_in_the_checkpoints():
+    assert weights_path("a", "overlay").parts[-3:] == ("checkpoints", "overlay", "a.safetensors")
+    assert str(weights_path("b/c.safetensors", "overlay")) == "b/c.safetensors"

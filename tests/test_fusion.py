@@ -13,14 +13,18 @@ from matcher.shipped import shipped
 from matcher.types import PairScores
 
 MODEL = Fusion(
-    weights=dict(zip(TERMS, (0.9, 0.2, 3.5, 1.2, -1.8, 7.4, -0.9), strict=True)), intercept=-7.4, slope=0.8, offset=0.3, card={"by": "test"}
+    weights=dict(zip(TERMS, (0.9, 0.2, 3.5, 1.2, -1.8, 7.4, -0.9, 5.0), strict=True)),
+    intercept=-7.4,
+    slope=0.8,
+    offset=0.3,
+    card={"by": "test"},
 )
 
 
 def scores(count=6, seed=0, **changed):
     rng = np.random.default_rng(seed)
     evidence = {name: rng.random(count) * (40 if name in NAMES[:3] else 1) for name in NAMES}
-    evidence |= {"identical": np.zeros(count), "untouched": np.zeros(count)}
+    evidence |= {"identical": np.zeros(count), "untouched": np.zeros(count), "descriptor_similarity": rng.uniform(-1, 1, count)}
     return PairScores(
         query_id=[f"q{n}" for n in range(count)],
         reference_id=[f"r{n % 3}" for n in range(count)],
@@ -36,7 +40,8 @@ def labelled(copies=60, strangers=140, seed=0):
     strength = np.where(is_copy, rng.beta(4, 2, len(is_copy)), rng.beta(1.5, 8, len(is_copy)))
     spread = {name: np.clip(strength + rng.normal(0, 0.1, len(is_copy)), 0, 1) for name in NAMES}
     evidence = {name: values * (100 if name in NAMES[:3] else 1) for name, values in spread.items()}
-    evidence |= {"identical": np.zeros(len(is_copy)), "untouched": np.zeros(len(is_copy))}
+    similarity = strength + rng.normal(0, 0.1, len(is_copy)) - 0.5
+    evidence |= {"identical": np.zeros(len(is_copy)), "untouched": np.zeros(len(is_copy)), "descriptor_similarity": similarity}
     ids = [f"q{n // 2}" for n in range(len(is_copy))]
     references = [f"r{n}" for n in range(len(is_copy))]
     frames = np.full((len(is_copy), 3, 3), np.nan)
@@ -47,6 +52,7 @@ def test_the_logit_agrees_with_a_slow_sum():
     some = scores(seed=3)
     some.evidence["sift_agreement"][0] = -0.5
     some.evidence["sift_spread"][1] = np.nan
+    some.evidence["descriptor_similarity"][2] = np.nan
     for row, logit in enumerate(MODEL.logit(some).tolist()):
         e = {name: 0.0 if math.isnan(values[row]) else float(values[row]) for name, values in some.evidence.items()}
         terms = {
@@ -57,6 +63,7 @@ def test_the_logit_agrees_with_a_slow_sum():
             "agreement": max(e["sift_agreement"], 0),
             "agreeing": e["sift_agreeing"],
             "agreeing_inliers": e["sift_agreeing"] * math.log(1 + e["sift_inliers"]),
+            "similarity": e["descriptor_similarity"],
         }
         assert logit == pytest.approx(MODEL.intercept + sum(MODEL.weights[name] * value for name, value in terms.items()), abs=1e-5)
 
@@ -88,7 +95,7 @@ def test_the_floor_lifts_and_never_lowers():
     assert np.allclose(lifted[[0, 2]], PROVED) and (lifted[[1, 3]] < -20).all()
 
 
-@pytest.mark.parametrize("missing", ["sift_inliers", "identical", "untouched"])
+@pytest.mark.parametrize("missing", ["sift_inliers", "descriptor_similarity", "identical", "untouched"])
 def test_missing_evidence_is_said(missing):
     some = scores()
     less = PairScores(
@@ -99,7 +106,7 @@ def test_missing_evidence_is_said(missing):
     )
     with pytest.raises(MatcherError, match=f"evidence '{missing}'"):
         MODEL.logit(less)
-    if missing.startswith("sift"):
+    if missing.startswith(("sift", "descriptor")):
         copies, is_copy = labelled()
         del copies.evidence[missing]
         with pytest.raises(MatcherError, match=f"evidence '{missing}'"):
@@ -159,6 +166,32 @@ def test_fit_recovers_what_separates():
     assert model.card == {"made_by": "test", "copies": 60, "strangers": 140}
     assert set(model.weights) == set(TERMS) and model.slope > 0
     json.dumps(model.card)
+
+
+@pytest.mark.parametrize(("blind", "terms"), [("sift", ["similarity"]), ("descriptor", list(TERMS)[:-1])])
+def test_a_scorer_that_did_not_look_gets_no_weight(blind, terms):
+    some, is_copy = labelled()
+    for name, values in some.evidence.items():
+        if name.startswith(blind):
+            values[:] = np.nan
+    model = fit(some, is_copy, seed=0, card={})
+    assert list(model.weights) == terms
+    found = probability(model.logit(some), model)
+    assert ((found > 0.5) == is_copy).mean() > 0.85
+
+
+def test_a_model_of_keypoints_does_not_see_the_descriptor():
+    some, keypoints = scores(), read_fusion(shipped("checkpoints", "fusion/keypoints.json"))
+    without = scores(descriptor_similarity=np.full(6, np.nan))
+    assert np.array_equal(keypoints.logit(some), keypoints.logit(without))
+
+
+def test_fit_refuses_pairs_that_nobody_looked_at():
+    some, is_copy = labelled()
+    for name in (*NAMES, "descriptor_similarity"):
+        some.evidence[name][:] = np.nan
+    with pytest.raises(MatcherError, match="neither keypoints nor a descriptor looked"):
+        fit(some, is_copy, seed=0, card={})
 
 
 def test_fit_depends_on_the_seed_only():

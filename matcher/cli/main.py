@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from matcher import __version__
-from matcher.cli.verbs import VERBS, one_line
+from matcher.cli.verbs import TRAINING, VERBS, one_line
 from matcher.errors import MatcherError, UsageError
 
 INTERRUPTED = "interrupted; what was finished is kept, and the same command goes on from there"
@@ -28,7 +28,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return complain(INTERRUPTED, 130)
     except UsageError as error:
-        verb = f"{words[0]} " if words and words[0] in VERBS else ""
+        verb = f"{words[0]} " if words and words[0] in (*VERBS, *TRAINING) else ""
         return complain(f"error: {error} (see matcher {verb}--help)", 2)
     except (MatcherError, OSError) as error:
         return complain(f"error: {error}", 1)
@@ -50,9 +50,11 @@ def answer(words: Sequence[str]) -> tuple[str, int]:
         return f"matcher {__version__}", 0
     if verb in VERBS:
         return do(verb, rest)
+    if verb in TRAINING:
+        return train(verb, rest)
     if verb.startswith("-"):
         raise UsageError(f"the verb comes first: matcher VERB {verb} ...")
-    close = get_close_matches(verb, VERBS, n=1)
+    close = get_close_matches(verb, (*VERBS, *TRAINING), n=1)
     raise UsageError(f"there is no verb {verb}" + (f"; did you mean {close[0]}?" if close else ""))
 
 
@@ -70,9 +72,21 @@ def do(verb: str, words: Sequence[str]) -> tuple[str, int]:
     return as_text(result, as_json=call.manner.json), int(getattr(result, "exit_code", 0))
 
 
+def train(verb: str, words: Sequence[str]) -> tuple[str, int]:
+    """Hands the words to Lightning's command line."""
+    from matcher.cli import training
+
+    log_to_stderr(logging.INFO)
+    return "", training.train(verb, words)
+
+
 def overview() -> str:
-    lines = [f"  {verb:<12}{one_line(verb)}" for verb in VERBS]
-    return "\n".join(["usage: matcher VERB [options]", "", *lines, "", "matcher VERB --help lists its options; matcher --version."])
+    width = max(map(len, VERBS)) + 2
+    lines = [f"  {verb:<{width}}{one_line(verb)}" for verb in VERBS]
+    trainings = f"To train: matcher {'|'.join(TRAINING)} --config FILE (these take seconds to start)."
+    return "\n".join(
+        ["usage: matcher VERB [options]", "", *lines, "", trainings, "matcher VERB --help lists its options; matcher --version."]
+    )
 
 
 def log_to_stderr(level: int) -> None:

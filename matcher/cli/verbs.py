@@ -19,9 +19,11 @@ VERBS = {
     "report": "matcher.pipeline:report",
     "synthesize": "matcher.pipeline:synthesize",
     "fit_fusion": "matcher.pipeline:fit_fusion",
+    "make_background": "matcher.pipeline:make_background",
     "demo": "matcher.demo:demo",
     "doctor": "matcher.doctor:doctor",
 }
+TRAINING = ("fit", "validate", "test", "predict")  # Lightning's own, see cli/training.py; they take seconds to start
 POSITIONAL = frozenset({"compare"})  # matcher compare A B; everywhere else an argument is named
 
 

@@ -6,9 +6,8 @@ Weights are read from safetensors only, never from pickles, and every tensor mus
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from matcher.errors import MatcherError, UsageError
+from matcher.models.readers import Reader, TimmReader, TransformersReader
 from matcher.settings import DescriptorSettings
 
 WEIGHTS = "model.safetensors"
@@ -26,26 +26,63 @@ class Backbone(nn.Module):
     """Pictures (B, 3, size, size), float RGB in 0..1 -> features (B, dim), pooled as the network pools (CLS or mean).
 
     Attributes:
+        name: "timm:NAME" or "transformers:NAME"
+        config: what the library needs beside the name to make the network again, without files
         size: side of the square input in pixels
         mean, std: of the training pictures, (1, 3, 1, 1)
         dim: numbers in a feature
+        width: numbers in a token, once ``read_tokens`` was called
     """
 
     mean: Tensor
     std: Tensor
+    prefix: int
 
     def __init__(
-        self, network: nn.Module, features: Callable[[Tensor], Tensor], *, size: int, mean: Sequence[float], std: Sequence[float]
+        self,
+        network: nn.Module,
+        reader: Reader,
+        *,
+        name: str,
+        config: dict[str, Any],
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
     ) -> None:
         super().__init__()
-        self.network, self.features, self.size = network, features, size
+        self.network, self.reader, self.name, self.config, self.size = network, reader, name, config, size
+        self.preprocessing = {"size": size, "mean": list(mean), "std": list(std)}
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1), persistent=False)
+        self.width: int | None = None
         with torch.inference_mode():
             self.dim = int(self.eval()(torch.zeros(1, 3, size, size)).shape[1])
 
     def forward(self, batch: Tensor) -> Tensor:
-        return self.features((batch - self.mean) / self.std)
+        return self.reader.pooled(self.network, (batch - self.mean) / self.std)
+
+    def tokens(self, batch: Tensor) -> Tensor:
+        """Pictures as above -> (B, T, width): class token and registers (``prefix`` of them) first, then the places row by row."""
+        return self.reader.tokens(self.network, (batch - self.mean) / self.std)
+
+    @property
+    def has_class(self) -> bool:
+        """Is the first token a class token?"""
+        return self.reader.has_class(self.network)
+
+    def read_tokens(self) -> int:
+        """Take off what only the network's own pooling needs, so that it is neither trained nor stored -> width."""
+        used: set[nn.Module] = set()
+        hooks = [module.register_forward_pre_hook(lambda module, _: used.add(module)) for module in self.network.modules()]
+        with torch.inference_mode():
+            _, count, self.width = self.eval().tokens(torch.zeros(1, 3, self.size, self.size)).shape
+        for hook in hooks:
+            hook.remove()
+        for name, child in list(self.network.named_children()):
+            if any(True for _ in child.parameters()) and used.isdisjoint(child.modules()):
+                setattr(self.network, name, nn.Identity())
+        self.prefix = self.reader.prefix(self.network, count, self.size)
+        return self.width
 
 
 def load_backbone(settings: DescriptorSettings) -> Backbone:
@@ -87,6 +124,7 @@ def load_timm(name: str, settings: DescriptorSettings) -> Backbone:
     import timm
 
     overlay: dict[str, Any] = {}
+    architecture, config = timm_config(name)
     if settings.weights:
         folder = name.removeprefix("local-dir:")
         file = fetch_timm_weights(name) if folder == name else str(Path(folder) / WEIGHTS)
@@ -97,10 +135,49 @@ def load_timm(name: str, settings: DescriptorSettings) -> Backbone:
         raise MatcherError(f"timm could not make {name!r}: {first_line(error)}") from error
     data = timm.data.resolve_model_data_config(network)
     size = settings.size or int(data["input_size"][-1])
+    resize_timm(network, settings.size)
+    return make(network, TimmReader(), f"timm:{architecture}", config=config, size=size, mean=data["mean"], std=data["std"])
+
+
+def timm_config(name: str) -> tuple[str, dict[str, Any]]:
+    """timm's name (or local-dir:FOLDER) -> architecture and the arguments that make it, which only folders add to the name."""
+    folder = name.removeprefix("local-dir:")
+    if folder == name:
+        return name, {}
+    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    return config["architecture"], dict(config.get("model_args") or {})
+
+
+def resize_timm(network: Any, size: int | None) -> None:
+    """Take the classifier off, and let networks with position embeddings see pictures of that size."""
     network.reset_classifier(0)
-    if settings.size and hasattr(network, "set_input_size"):
+    if size and hasattr(network, "set_input_size"):
         network.set_input_size(img_size=(size, size))
-    return make(network, network, settings.backbone, size=size, mean=data["mean"], std=data["std"])
+
+
+def rebuild_backbone(name: str, *, config: dict[str, Any], size: int, mean: Sequence[float], std: Sequence[float]) -> Backbone:
+    """Attributes of a backbone -> the same network with random weights, made without files or a hub. MatcherError if it cannot be."""
+    kind, _, architecture = name.partition(":")
+    try:
+        network, reader = rebuild_timm(architecture, config, size) if kind == "timm" else rebuild_transformers(config)
+    except Exception as error:  # both libraries raise anything
+        raise MatcherError(f"backbone {name} cannot be made by the installed libraries: {first_line(error)}") from error
+    return make(network, reader, name, config=config, size=size, mean=mean, std=std)
+
+
+def rebuild_timm(architecture: str, config: dict[str, Any], size: int) -> tuple[nn.Module, Reader]:
+    import timm
+
+    network = timm.create_model(architecture, pretrained=False, **config)
+    resize_timm(network, size)
+    return network, TimmReader()
+
+
+def rebuild_transformers(config: dict[str, Any]) -> tuple[nn.Module, Reader]:
+    import transformers
+
+    network = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config["model"]))
+    return network, TransformersReader(config["pooler"])
 
 
 def fetch_timm_weights(name: str) -> str:
@@ -139,7 +216,9 @@ def load_transformers(name: str, settings: DescriptorSettings) -> Backbone:
     mean, std = preprocessing.get("image_mean"), preprocessing.get("image_std")
     if not mean or not std:
         raise MatcherError(f"backbone {name} does not say image_mean and image_std in its preprocessor_config.json")
-    return make(network, transformers_features(network, pooled=pooled), settings.backbone, size=size, mean=mean, std=std)
+    made_by = {"model": json.loads(network.config.to_json_string(use_diff=False)), "pooler": pooled}
+    kind = f"transformers:{network.config.model_type}"
+    return make(network, TransformersReader(pooled), kind, config=made_by, size=size, mean=mean, std=std)
 
 
 def check_loading(name: str, loading: dict[str, Any]) -> bool:
@@ -152,23 +231,6 @@ def check_loading(name: str, loading: dict[str, Any]) -> bool:
         if keys:
             raise MatcherError(f"the weights of backbone {name} do not fit: they {problem} {keys[0]} ({len(keys)} such)")
     return not missing
-
-
-def transformers_features(network: nn.Module, *, pooled: bool) -> Callable[[Tensor], Tensor]:
-    """A transformers model -> the function from normalised pictures to (B, dim)."""
-    call = getattr(network, "get_image_features", network)
-    accepted = inspect.signature(call.forward if isinstance(call, nn.Module) else call).parameters
-    resizes = "interpolate_pos_encoding" in accepted or ("kwargs" in accepted and call is not network)
-    more = {"interpolate_pos_encoding": True} if resizes else {}
-
-    def features(batch: Tensor) -> Tensor:
-        output = call(pixel_values=batch, **more)
-        if isinstance(output, Tensor):
-            return output
-        summary = getattr(output, "pooler_output", None)
-        return summary.flatten(1) if summary is not None and pooled else output.last_hidden_state[:, 0]
-
-    return features
 
 
 def input_size(preprocessing: dict[str, Any], config: Any) -> int:
@@ -186,13 +248,14 @@ def input_size(preprocessing: dict[str, Any], config: Any) -> int:
 
 
 def make(
-    network: nn.Module, features: Callable[[Tensor], Tensor], name: str, *, size: int, mean: Sequence[float], std: Sequence[float]
+    network: nn.Module, reader: Reader, name: str, *, config: dict[str, Any], size: int, mean: Sequence[float], std: Sequence[float]
 ) -> Backbone:
     """The backbone after a trial with an empty picture; MatcherError if it cannot work at that size."""
     try:
-        return Backbone(network, features, size=size, mean=mean, std=std).eval().requires_grad_(False)
+        backbone = Backbone(network, reader, name=name, config=config, size=size, mean=mean, std=std)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise MatcherError(f"backbone {name} does not work at size {size}: {first_line(error)}") from error
+    return backbone.eval().requires_grad_(False)
 
 
 def unavailable(name: str, error: Exception) -> MatcherError:

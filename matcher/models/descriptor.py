@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -10,22 +13,80 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from matcher.models.backbones import Backbone, load_backbone
+from matcher.errors import UsageError
+from matcher.models import checkpoint, pretrained
+from matcher.models.backbones import Backbone, load_backbone, rebuild_backbone
+from matcher.models.cards import CARD_KEYS, find_checkpoint
+from matcher.models.pooling import Pooling
 from matcher.settings import DescriptorSettings
 
 
 class Descriptor(nn.Module):
-    """Backbone features, scaled to the unit sphere: (B, 3, size, size) float RGB in 0..1 -> (B, dim)."""
+    """Pictures (B, 3, size, size), float RGB in 0..1 -> (B, dim) on the unit sphere.
 
-    def __init__(self, backbone: Backbone) -> None:
+    Args:
+        backbone: where the features come from
+        pooling: "backbone" (as the network itself pools), "cls" (class token), "mean", or "gem" (generalised mean)
+        dim: numbers in a descriptor, by a linear map and batch norm after pooling; null = the pooled features as they are
+
+    Attributes:
+        card: the header of the checkpoint that it was loaded from; empty if there was none
+    """
+
+    def __init__(self, backbone: Backbone, *, pooling: str = "backbone", dim: int | None = None) -> None:
         super().__init__()
         self.backbone = backbone
+        self.card: dict[str, Any] = {}
+        width = backbone.dim if pooling == "backbone" else backbone.read_tokens()
+        self.pooling = None if pooling == "backbone" else Pooling(pooling, prefix=backbone.prefix, has_class=backbone.has_class)
+        self.head = None if dim is None else nn.Sequential(nn.Linear(width, dim, bias=False), nn.BatchNorm1d(dim))
+        self.dim = width if dim is None else dim
+        self.to(memory_format=torch.channels_last)  # convolutions run a third faster so, on CPUs and GPUs
         self.eval()
 
     @classmethod
     def from_settings(cls, settings: DescriptorSettings) -> Self:
-        """Settings -> descriptor in eval mode, on the CPU; errors as in ``load_backbone``."""
-        return cls(load_backbone(settings))
+        """Settings -> descriptor in eval mode, on the CPU; errors as in ``load_backbone`` and ``checkpoint.load``.
+
+        UsageError if the backbone is a checkpoint and another setting contradicts it.
+        """
+        path = find_checkpoint(settings.backbone)
+        if path is None:
+            return cls(load_backbone(settings))
+        model = checkpoint.load(path, kind=cls.__name__)
+        assert isinstance(model, cls)
+        refuse_contradictions(settings, model.size)
+        return model
+
+    @classmethod
+    def build(
+        cls, backbone: str, *, size: int | None = None, dim: int | None = 256, pooling: str = "mean", weights: bool = False, seed: int = 0
+    ) -> Self:
+        """Name of a backbone -> a descriptor to be trained: in training mode, with gradients, its random weights made from ``seed``.
+
+        ``size`` in pixels, null = what the backbone asks for; ``weights``: start from the backbone's trained ones.
+        """
+        features = load_backbone(DescriptorSettings(backbone=backbone, weights=weights, seed=seed, size=size))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(features, pooling=pooling, dim=dim).requires_grad_(True).train()
+
+    @classmethod
+    def from_arguments(cls, *, pooling: str, dim: int | None, **backbone: Any) -> Self:
+        """``arguments`` of a descriptor -> the same one with random weights."""
+        return cls(rebuild_backbone(**backbone), pooling=pooling, dim=dim)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, revision: str | None = None) -> Self:
+        """Folder that ``save_pretrained`` wrote, or the name of such a repository on the hub (USER/NAME) -> descriptor in eval mode."""
+        model = checkpoint.load(pretrained.find(name, revision=revision), kind=cls.__name__)
+        assert isinstance(model, cls)
+        return model
+
+    def save_pretrained(self, folder: str | Path, *, card: Mapping[str, Any] | None = None, half: bool = False) -> None:
+        """Write config.json and model.safetensors, as repositories on the hub have them. ``card``: null = that of the loaded checkpoint."""
+        known = {key: self.card[key] for key in CARD_KEYS if key in self.card}
+        pretrained.save(folder, self, known if card is None else card, half=half)
 
     @property
     def size(self) -> int:
@@ -33,18 +94,49 @@ class Descriptor(nn.Module):
         return self.backbone.size
 
     @property
-    def dim(self) -> int:
-        """Numbers in a descriptor."""
-        return self.backbone.dim
+    def arguments(self) -> dict[str, Any]:
+        """What makes it again, without its weights: see ``from_arguments``."""
+        pooling = "backbone" if self.pooling is None else self.pooling.kind
+        dim = None if self.head is None else self.dim
+        return {"pooling": pooling, "dim": dim, "name": self.backbone.name, "config": self.backbone.config, **self.backbone.preprocessing}
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What it expects of pictures, and what it does to them itself (mean and std)."""
+        return {**self.backbone.preprocessing, "pixels": "RGB in 0..1", "shape": "squashed to a square"}
 
     @torch.inference_mode()
     def describe(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Pictures (B, size, size, 3) uint8 RGB -> unit vectors (B, dim) float32, computed where the model lies."""
+        """Pictures (B, size, size, 3) uint8 RGB -> unit vectors (B, dim) float32, computed in eval mode where the model lies."""
         if not len(pixels):
             return np.empty((0, self.dim), dtype=np.float32)
         batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.backbone.mean.device)
-        return self(batch.permute(0, 3, 1, 2).float() / 255).float().cpu().numpy()
+        with evaluating(self):
+            return self(batch.permute(0, 3, 1, 2).float() / 255).float().cpu().numpy()
 
     def forward(self, batch: Tensor) -> Tensor:
-        z = self.backbone(batch)
+        pooled = self.backbone(batch) if self.pooling is None else self.pooling(self.backbone.tokens(batch))
+        z = (pooled if self.head is None else self.head(pooled)).float()
         return F.normalize(z, dim=-1)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode within the block; each module has its own mode back after it."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def refuse_contradictions(settings: DescriptorSettings, size: int) -> None:
+    """UsageError if settings ask of a checkpoint what it is not."""
+    if not settings.weights:
+        raise UsageError(f"backbone {settings.backbone} is a checkpoint: weights: false contradicts it")
+    if settings.seed:
+        raise UsageError(f"backbone {settings.backbone} is a checkpoint: seed {settings.seed} is for random weights, leave it out")
+    if settings.size not in (None, size):
+        raise UsageError(f"backbone {settings.backbone} is a checkpoint for pictures of {size} pixels: size {settings.size} contradicts it")

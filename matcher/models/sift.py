@@ -61,13 +61,13 @@ class LocalFeatures:
 
 
 def extract(image: NDArray[np.uint8], settings: SiftSettings) -> LocalFeatures:
-    """RGB (H, W, 3) or grey (H, W) uint8 -> keypoints; none (K = 0) in a picture without structure."""
+    """RGB (H, W, 3) or grey (H, W) uint8 -> keypoints; none (K = 0) in a picture without structure, or if none are wanted."""
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image, dtype=np.uint8)
     height, width = grey.shape
     shape_wh = np.array([width, height], dtype=np.float32) / max(width, height)
     grey = stretch(bring_to_size(grey, settings))
     sift = cv2.SIFT.create(nfeatures=round(SPARE * settings.keypoints), contrastThreshold=settings.contrast, enable_precise_upscale=True)
-    found, raw = sift.detectAndCompute(grey, None)
+    found, raw = sift.detectAndCompute(grey, None) if settings.keypoints else ((), None)
     if not found:
         return LocalFeatures(
             np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty(0, np.float32), np.empty((0, 128), np.uint8), shape_wh

@@ -83,10 +83,15 @@ def _spread(value: float, seen: Mapping[str, float]) -> str:
     return f"the matches spread over {share(value)} of the found region"
 
 
+def _similarity(value: float, seen: Mapping[str, float]) -> str:
+    return f"what the descriptor sees is {'alike' if value >= 0.3 else 'hardly alike'} ({value:.2f})"
+
+
 PHRASES: dict[str, Callable[[float, Mapping[str, float]], str]] = {
     "identical": _identical,
     "sift_inliers": _inliers,
     "sift_inlier_ratio": _inlier_ratio,
     "sift_spread": _spread,
     "sift_agreement": _agreement,
+    "descriptor_similarity": _similarity,
 }

@@ -1,4 +1,4 @@
-"""Descriptors of query views and reference views -> the references with the nearest views."""
+"""Descriptors of query views and reference views -> the references with the nearest views, and the closest views of a pair."""
 
 from __future__ import annotations
 
@@ -8,27 +8,31 @@ from numpy.typing import NDArray
 from matcher.errors import MatcherError
 from matcher.index import Index
 from matcher.settings import IndexSettings
-from matcher.types import Candidates, Descriptors, Text
+from matcher.types import Candidates, Descriptors, Float, Text
 
 Ints = NDArray[np.int64]
 Pairs = tuple[Ints, Ints, NDArray[np.float32]]  # rows of the queries, rows of the references, similarity
 
 
-def neighbours(queries: Descriptors, references: Descriptors, *, per_query: int, index: Index | None = None) -> Candidates:
+def neighbours(
+    queries: Descriptors, references: Descriptors, *, per_query: int, index: Index | None = None, penalty: Float | None = None
+) -> Candidates:
     """Views of queries and of references -> for each query its ``per_query`` nearest references, nearest first.
 
     The similarity of a pair is that of its closest view pair, and the frames say which one that was. ``index`` holds the
-    references' rows under their row numbers; without one, all are compared. The search widens until every query has
-    its number of references or nothing is left, so many views of one reference cannot crowd out the others. Ties go to
-    the reference, then to the view of the reference, then to that of the query, that comes first.
+    references' rows under their row numbers; without one, all are compared. ``penalty`` (a number a query view, see
+    background) is taken off the view's similarities. The search widens until every query has its number of references or
+    nothing is left, so many views of one reference cannot crowd out the others. Ties go to the reference, then to the view
+    of the reference, then to that of the query, that comes first.
     """
     if index is None:
         index = Index.build(references.rows, np.arange(len(references)), IndexSettings(gpu="no"), made_by="")
     if len(index) != len(references):
         raise MatcherError(f"the index holds {len(index):,} rows, the references have {len(references):,} views: build the index again")
-    if not len(queries) or not len(references):
+    if not len(queries) or not len(references) or not per_query:
         return Candidates.empty()
-    query_rows, reference_rows, similarity = nearest_pairs(queries, references, index, per_query=per_query)
+    penalty = np.zeros(len(queries), dtype=np.float32) if penalty is None else penalty
+    query_rows, reference_rows, similarity = nearest_pairs(queries, references, index, per_query=per_query, penalty=penalty)
     return Candidates(
         query_id=queries.image_id[query_rows],
         reference_id=references.image_id[reference_rows],
@@ -39,7 +43,7 @@ def neighbours(queries: Descriptors, references: Descriptors, *, per_query: int,
     )
 
 
-def nearest_pairs(queries: Descriptors, references: Descriptors, index: Index, *, per_query: int) -> Pairs:
+def nearest_pairs(queries: Descriptors, references: Descriptors, index: Index, *, per_query: int, penalty: Float) -> Pairs:
     """The best view pair of each of the ``per_query`` nearest references of each query, queries in the order they came."""
     query_of, reference_of = first_seen(queries.image_id), first_seen(references.image_id)
     wanted = min(per_query, int(reference_of.max()) + 1)
@@ -47,6 +51,7 @@ def nearest_pairs(queries: Descriptors, references: Descriptors, index: Index, *
     while len(rows):
         k = min(k, len(index))
         similarity, found = index.search(queries.rows[rows], k)
+        similarity = similarity - penalty[rows][:, None]
         pairs = best_views(rows, similarity, found, query_of, reference_of)
         rank = rank_within(query_of[pairs[0]])
         beyond = np.full(query_of.max() + 1, -np.inf)  # no view that was not found is closer to the query than this
@@ -71,6 +76,33 @@ def best_views(rows: Ints, similarity: NDArray[np.float32], found: Ints, query_o
     best = order[np.unique(pair[order], return_index=True)[1]]
     best = best[np.lexsort((reference_of[reference_rows[best]], -values[best], query_of[query_rows[best]]))]
     return query_rows[best], reference_rows[best], values[best]
+
+
+class PairSimilarity:
+    """Views of both sides, and what is taken off the similarities of each query view (V,): the same numbers for any pair of pictures."""
+
+    def __init__(self, queries: Descriptors, references: Descriptors, penalty: Float) -> None:
+        self.queries, self.references, self.penalty = queries, references, penalty
+        self.query_rows, self.reference_rows = rows_by_id(queries.image_id), rows_by_id(references.image_id)
+
+    def neighbours(self, *, per_query: int) -> Candidates:
+        """The nearest references of every query, see :func:`neighbours`."""
+        return neighbours(self.queries, self.references, per_query=per_query, penalty=self.penalty)
+
+    def closest(self, query_id: str, reference_id: str) -> float:
+        """Two pictures -> the similarity of their closest view pair, -2 to 2 or so; NaN if one has no view."""
+        if query_id not in self.query_rows or reference_id not in self.reference_rows:
+            return float("nan")
+        query, reference = self.query_rows[query_id], self.reference_rows[reference_id]
+        similarity = self.queries.rows[query] @ self.references.rows[reference].T - self.penalty[query][:, None]
+        return float(similarity.max())
+
+
+def rows_by_id(ids: Text) -> dict[str, Ints]:
+    """Ids (V,) -> the rows of each, rising."""
+    order = np.argsort(ids, kind="stable")
+    names, starts = np.unique(ids[order], return_index=True)
+    return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True)) if len(ids) else {}
 
 
 def rank_within(groups: Ints) -> Ints:

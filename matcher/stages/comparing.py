@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from matcher.background import query_penalty
 from matcher.calibration import predict
+from matcher.describe import describe_views, load_detector, load_model
 from matcher.features import FeatureSet, describe_picture, join
 from matcher.geometry import invert, region
+from matcher.images.table import ImageSet
 from matcher.report.words import evidence_in_words, location_in_words, percent
 from matcher.settings import SiftSettings, Strategy
+from matcher.shortlist.neighbours import PairSimilarity
 from matcher.stages.predicting import load_fusion
 from matcher.stages.scoring import Judge, judge_rows
 from matcher.types import Pictures, Predictions
@@ -60,9 +64,23 @@ def compare_pictures(query: str | PathLike[str], reference: str | PathLike[str],
     """Paths of two pictures -> their comparison. ImageError if one cannot be used."""
     first = describe_one(fspath(query), strategy.query_keypoints, strategy)
     second = describe_one(fspath(reference), strategy.reference_keypoints, strategy)
-    scores, _ = judge_rows(Judge(first, second, strategy), first.pictures.id, second.pictures.id)
+    judge = Judge(first, second, strategy, similarity=similarity_of(first, second, strategy))
+    scores, _ = judge_rows(judge, first.pictures.id, second.pictures.id)
     fusion = load_fusion(strategy)
     return Comparison(fspath(query), fspath(reference), predict(scores, fusion.logit(scores), fusion))
+
+
+def similarity_of(query: FeatureSet, reference: FeatureSet, strategy: Strategy) -> PairSimilarity | None:
+    """Feature sets of one picture each -> what the descriptor says of the pair; None if the strategy has none."""
+    settings = strategy.descriptor
+    if settings is None:
+        return None
+    model, sides = load_model(settings), []
+    for side, names in ((query, settings.query_views), (reference, settings.reference_views)):
+        picture = ImageSet(id=side.pictures.id, path=side.pictures.path, bytes=[0], mtime_ns=[0])  # type: ignore[arg-type]
+        detector = load_detector(settings, names)
+        sides.append(describe_views(picture, settings, image_settings=strategy.images, names=names, model=model, detector=detector)[0])
+    return PairSimilarity(*sides, query_penalty(sides[0], reference.pictures, settings))
 
 
 def describe_one(path: str, settings: SiftSettings, strategy: Strategy) -> FeatureSet:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from matcher.describe import describe_views
+from matcher.background import background_print, query_penalty
+from matcher.describe import card_digest, describe_views, load_detector, load_model, made_by, wants_detector, weights_path
+from matcher.engine.kernels import available_cores
 from matcher.engine.local import run_shards
-from matcher.errors import MatcherError
+from matcher.errors import MatcherError, UsageError
 from matcher.features import FeatureSet, describe_pictures
 from matcher.images.table import ImageSet, read_images
-from matcher.settings import Strategy
+from matcher.settings import DescriptorSettings, Strategy
+from matcher.shortlist.neighbours import PairSimilarity
 from matcher.stages.job import Job
+from matcher.storage.manifest import MANIFEST_NAME, refuse_stale
 from matcher.storage.records import write_record
 from matcher.storage.stage import Stage
 from matcher.types import Descriptors, Errors, Keypoints, Pictures
 
 Side = Literal["query", "reference"]
 SHARD = 32  # pictures
-IMAGES, ERRORS = "images.parquet", "errors.parquet"
+IMAGES, ERRORS, DESCRIPTORS = "images.parquet", "errors.parquet", "descriptors"
 log = logging.getLogger("matcher")
 
 
@@ -71,30 +76,81 @@ def describe_images(images: ImageSet, folder: Path, *, side: Side, strategy: Str
 
 def describe_globally(images: ImageSet, folder: Path, *, side: Side, strategy: Strategy, job: Job) -> None:
     """Images (N,) -> the stage ``descriptors`` of their views. Bad pictures are listed by the keypoints stage already."""
-    from matcher.models.descriptor import Descriptor
-
-    settings = strategy.descriptor
-    assert settings is not None
-    names = settings.query_views if side == "query" else settings.reference_views
-    config = {"images": asdict(strategy.images), "descriptor": asdict(settings), "views": names}
+    settings, names = descriptor_of(strategy), views_of(strategy, side)
+    inputs = {"images": fingerprint(images)}
     stage = Stage.open(
-        folder / "descriptors",
+        folder / DESCRIPTORS,
         Descriptors,
-        config=config,
-        inputs={"images": fingerprint(images)},
+        config=descriptor_config(strategy, side),
+        inputs=inputs,
         items=len(images),
         items_per_shard=SHARD,
         fresh=job.fresh,
     )
     if stage.is_finished:
         return
-    model = Descriptor.from_settings(settings)
+    model, detector = load_model(settings), load_detector(settings, names)
+    workers = job.workers or available_cores()
 
     def work(rows: range) -> tuple[Descriptors, Errors]:
         chosen = images.take(slice(rows.start, rows.stop))
-        return describe_views(chosen, settings, image_settings=strategy.images, names=names, model=model)
+        return describe_views(
+            chosen, settings, image_settings=strategy.images, names=names, model=model, detector=detector, workers=workers
+        )
 
     run_shards(stage, work, workers=1, label=f"descriptors, {side} side")  # torch uses all cores by itself
+
+
+def descriptor_config(strategy: Strategy, side: Side) -> dict[str, Any]:
+    """What decides the descriptors of one side: settings, and what the files of weights hold."""
+    settings, names = descriptor_of(strategy), views_of(strategy, side)
+    made = {name: getattr(settings, name) for name in ("backbone", "weights", "seed", "size", "batch_size")}
+    config = {"images": asdict(strategy.images), "descriptor": {**made, "made_by": made_by(settings)}, "views": names}
+    if wants_detector(names) and settings.detector is not None:
+        config["detector"] = {"name": settings.detector, "digest": card_digest(weights_path(settings.detector, "overlay"))}
+    return config
+
+
+def descriptor_of(strategy: Strategy) -> DescriptorSettings:
+    if strategy.descriptor is None:
+        raise UsageError("this strategy has no descriptor: set strategy.descriptor.backbone")
+    return strategy.descriptor
+
+
+def views_of(strategy: Strategy, side: Side) -> list[str]:
+    """Names of the views of one side."""
+    settings = descriptor_of(strategy)
+    return settings.query_views if side == "query" else settings.reference_views
+
+
+def load_descriptors(folder: Path, *, side: Side, strategy: Strategy) -> tuple[Descriptors, str]:
+    """Folder that describe wrote -> its descriptors and their fingerprint.
+
+    MatcherError if there are none, StaleStageError if another model, detector or other views made them.
+    """
+    if not (folder / DESCRIPTORS / MANIFEST_NAME).is_file():
+        raise MatcherError(f"{folder} has no descriptors: describe it again with this strategy, into another --output")
+    stage = Stage.load(folder / DESCRIPTORS, Descriptors)
+    wanted = json.loads(json.dumps(descriptor_config(strategy, side)))
+    refuse_stale(stage.folder, stage.manifest, replace(stage.manifest, config=wanted))
+    return stage.read(), stage.fingerprint
+
+
+def compare_descriptors(
+    queries: Path, references: Path, library: Pictures, strategy: Strategy
+) -> tuple[PairSimilarity | None, dict[str, str]]:
+    """Folders that describe wrote, and the pictures of the references -> similarities of pairs, and fingerprints of what decides them.
+
+    None, and none, if the strategy names no descriptor. MatcherError if a reference is among the background's pictures.
+    """
+    if strategy.descriptor is None:
+        return None, {}
+    first, query_print = load_descriptors(queries, side="query", strategy=strategy)
+    second, reference_print = load_descriptors(references, side="reference", strategy=strategy)
+    prints = {"query_descriptors": query_print, "reference_descriptors": reference_print}
+    if normalised := background_print(strategy.descriptor):
+        prints["background"] = json.dumps(normalised, sort_keys=True)
+    return PairSimilarity(first, second, query_penalty(first, library, strategy.descriptor)), prints
 
 
 def fingerprint(images: ImageSet) -> str:

@@ -20,7 +20,8 @@ from matcher.images.decode import load
 from matcher.scoring import sift
 from matcher.scoring.identical import could_be_untouched, is_identical, is_untouched
 from matcher.settings import Strategy
-from matcher.stages.describing import Side, describe_path, load_described, refuse
+from matcher.shortlist.neighbours import PairSimilarity
+from matcher.stages.describing import Side, compare_descriptors, describe_path, load_described, refuse
 from matcher.stages.job import Job
 from matcher.storage.columns import from_arrow, to_arrow
 from matcher.storage.manifest import MANIFEST_NAME
@@ -31,7 +32,7 @@ from matcher.types import Candidates, Errors, PairScores
 Place = str | PathLike[str]
 SHARD = 64  # pairs
 PICTURES = 256  # decoded pictures kept at hand
-NAMES = ("identical", "untouched", *sift.NAMES)
+NAMES = ("identical", "untouched", *sift.NAMES, "descriptor_similarity")
 
 
 def score_list(pairs: Place, queries: Place, references: Place, output: Path, *, strategy: Strategy, job: Job) -> Path:
@@ -39,18 +40,19 @@ def score_list(pairs: Place, queries: Place, references: Place, output: Path, *,
 
     Places that are not described yet are described into folders named for the output, beside it.
     """
-    first, query_print = described(queries, "query", output, strategy, job)
-    second, reference_print = described(references, "reference", output, strategy, job)
-    made_of = {"queries": query_print, "references": reference_print}
-    return score_pairs(read_pairs(Path(pairs)), output, (first, second), strategy=strategy, job=job, made_of=made_of).folder
+    folders = described(queries, "query", output, strategy, job), described(references, "reference", output, strategy, job)
+    (first, query_print), (second, reference_print) = (load_described(folder) for folder in folders)
+    similarity, prints = compare_descriptors(*folders, second.pictures, strategy)
+    made_of = {"queries": query_print, "references": reference_print, **prints}
+    judge = Judge(first, second, strategy, similarity=similarity)
+    return score_pairs(read_pairs(Path(pairs)), output, judge, strategy=strategy, job=job, made_of=made_of).folder
 
 
-def described(place: Place, side: Side, output: Path, strategy: Strategy, job: Job) -> tuple[FeatureSet, str]:
-    """Pictures, or a folder that describe wrote -> feature set and fingerprint."""
-    folder = Path(place)
-    if not (folder / "keypoints" / MANIFEST_NAME).is_file():
-        folder = describe_path(place, output.with_name(f"{output.name}_{side}"), side=side, strategy=strategy, job=job)
-    return load_described(folder)
+def described(place: Place, side: Side, output: Path, strategy: Strategy, job: Job) -> Path:
+    """Pictures, or a folder that describe wrote -> a folder that describe wrote."""
+    if (Path(place) / "keypoints" / MANIFEST_NAME).is_file():
+        return Path(place)
+    return describe_path(place, output.with_name(f"{output.name}_{side}"), side=side, strategy=strategy, job=job)
 
 
 def read_pairs(path: Path) -> pa.Table:
@@ -64,8 +66,10 @@ def read_pairs(path: Path) -> pa.Table:
 class Judge:
     """Scores pairs of two feature sets. Pictures are decoded only where a scorer asks for pixels, and some are kept."""
 
-    def __init__(self, queries: FeatureSet, references: FeatureSet, strategy: Strategy) -> None:
-        self.queries, self.references, self.strategy = queries, references, strategy
+    def __init__(
+        self, queries: FeatureSet, references: FeatureSet, strategy: Strategy, *, similarity: PairSimilarity | None = None
+    ) -> None:
+        self.queries, self.references, self.strategy, self.similarity = queries, references, strategy, similarity
         self.settings = strategy.scorers.sift
         self.side = self.settings.agreement_side if self.settings else 96
         self.picture = lru_cache(maxsize=PICTURES)(self.decode)
@@ -78,6 +82,8 @@ class Judge:
         """Rows of the two sets -> evidence by name and the frame query -> reference (None: not found). ImageError."""
         first, second = self.queries.pictures.take([query]), self.references.pictures.take([reference])
         evidence = dict.fromkeys(NAMES, np.nan) | {"identical": float(is_identical(first, second)), "untouched": 0.0}
+        if self.similarity is not None:
+            evidence["descriptor_similarity"] = self.similarity.closest(str(first.id[0]), str(second.id[0]))
         images = (lambda: self.picture(str(first.path[0])), lambda: self.picture(str(second.path[0])))
         if could_be_untouched(first, second):
             evidence["untouched"] = float(is_untouched(first, second, (images[0](), images[1]()), side=self.side))
@@ -89,17 +95,14 @@ class Judge:
         return evidence, frame
 
 
-def score_pairs(
-    pairs: pa.Table, folder: Path, sides: tuple[FeatureSet, FeatureSet], *, strategy: Strategy, job: Job, made_of: dict[str, str]
-) -> Stage[PairScores]:
-    """Table with query_id and reference_id, and queries and references -> finished stage of pair scores, rows in order."""
+def score_pairs(pairs: pa.Table, folder: Path, judge: Judge, *, strategy: Strategy, job: Job, made_of: dict[str, str]) -> Stage[PairScores]:
+    """Table with query_id and reference_id, and a judge of such pairs -> finished stage of pair scores, rows in order."""
     query_ids, reference_ids = (from_arrow(pairs.column(name), "text") for name in ("query_id", "reference_id"))
     check_unique(query_ids, reference_ids)
     own = [name for name in pairs.column_names if name not in ("query_id", "reference_id")]
     config = {"images": asdict(strategy.images), "scorers": asdict(strategy.scorers)}
     inputs = {**made_of, "pairs": fingerprint(query_ids, reference_ids)}
     stage = Stage.open(folder, PairScores, config=config, inputs=inputs, items=len(pairs), items_per_shard=SHARD, fresh=job.fresh)
-    judge = Judge(*sides, strategy)
 
     def work(rows: range) -> tuple[PairScores, Errors, dict[str, pa.ChunkedArray]]:
         scores, errors = judge_rows(judge, query_ids[rows.start : rows.stop], reference_ids[rows.start : rows.stop])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,12 @@ from matcher.features import FeatureSet
 from matcher.index import Index
 from matcher.settings import Strategy
 from matcher.shortlist.identical import near_thumbnails, same_content
-from matcher.shortlist.neighbours import neighbours
+from matcher.shortlist.neighbours import PairSimilarity, rows_by_id
 from matcher.shortlist.votes import vote
-from matcher.stages.describing import load_described
+from matcher.stages.describing import compare_descriptors, load_described
 from matcher.stages.job import Job
 from matcher.storage.stage import Stage
-from matcher.types import Candidates, Descriptors
+from matcher.types import Candidates
 
 SHARD = 16  # queries
 Found = dict[tuple[int, int], dict[str, float]]  # (row of queries, row of references) -> source -> similarity
@@ -44,35 +44,45 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
     side, query_print = load_described(queries)
     library, reference_print = load_described(references)
     found = Index.load(index, made_by=f"{reference_print} {asdict(strategy.index)}")
+    similarity, prints = compare_descriptors(queries, references, library.pictures, strategy)
     config = {"shortlist": asdict(strategy.shortlist), "index": asdict(strategy.index)}
-    if strategy.descriptor is not None:
-        config["descriptor"] = asdict(strategy.descriptor)
-    inputs = {"queries": query_print, "references": reference_print}
+    inputs = {"queries": query_print, "references": reference_print, **prints}
     stage = Stage.open(folder, Candidates, config=config, inputs=inputs, items=len(side), items_per_shard=SHARD, fresh=job.fresh)
-    described = descriptor_candidates(queries, references, strategy) if strategy.descriptor is not None and not stage.is_finished else None
+    near = Near(similarity if not stage.is_finished else None, per_query=strategy.shortlist.descriptor_per_query)
 
     def work(rows: range) -> Candidates:
         pairs: Found = {}
         chosen = side.pictures.take(slice(rows.start, rows.stop))
         for n, r in [*same_content(chosen, library.pictures), *near_thumbnails(chosen, library.pictures)]:
             pairs.setdefault((rows.start + n, r), {})["identical"] = np.inf
-        for n in rows:
+        for n in rows if strategy.shortlist.per_query else ():
             for r, support in zip(*vote(side.features(n), library, found, strategy.shortlist), strict=True):
                 pairs.setdefault((n, int(r)), {})["votes"] = float(support)
-        return merge(as_candidates(pairs, side, library), described, chosen.id.tolist())
+        voted = as_candidates(pairs, side, library)
+        return Candidates.concat([merge(of_query(voted, id_), near.of(id_)) for id_ in chosen.id.tolist()])
 
     run_shards(stage, work, workers=job.workers, label="candidates")
     return stage
 
 
-def descriptor_candidates(queries: Path, references: Path, strategy: Strategy) -> Candidates:
-    """Stages of descriptors on both sides -> nearest pairs over all pairs of views."""
-    first, second = (Stage.load(folder / "descriptors", Descriptors).read() for folder in (queries, references))
-    return neighbours(first, second, per_query=strategy.shortlist.per_query)
+class Near:
+    """The nearest references of every query by descriptors, found all at once, handed out by query."""
+
+    def __init__(self, similarity: PairSimilarity | None, *, per_query: int) -> None:
+        self.found = similarity.neighbours(per_query=per_query) if similarity is not None else Candidates.empty()
+        self.rows = rows_by_id(self.found.query_id)
+
+    def of(self, query_id: str) -> Candidates:
+        """Id of a query -> its neighbours, nearest first."""
+        return self.found.take(self.rows[query_id]) if query_id in self.rows else Candidates.empty()
+
+
+def of_query(candidates: Candidates, query_id: str) -> Candidates:
+    return candidates.take(candidates.query_id == query_id)
 
 
 def as_candidates(pairs: Found, queries: FeatureSet, references: FeatureSet) -> Candidates:
-    """Pairs and their sources -> the record, queries in order and the best source's similarity first. Votes see whole pictures."""
+    """Pairs and their sources -> the record, queries in order, the best source's similarity first. Votes see whole pictures."""
     order = sorted(pairs, key=lambda pair: (pair[0], -max(pairs[pair].values()), pair[1]))
     rows = np.array(order, dtype=np.int64).reshape(-1, 2)
     return Candidates(
@@ -85,11 +95,18 @@ def as_candidates(pairs: Found, queries: FeatureSet, references: FeatureSet) -> 
     )
 
 
-def merge(votes: Candidates, described: Candidates | None, query_ids: list[str]) -> Candidates:
-    """Candidates by votes and those by descriptors (None: there are none) of these queries -> both, each pair once."""
-    if described is None:
-        return votes
-    known = set(zip(votes.query_id.tolist(), votes.reference_id.tolist(), strict=True))
-    mine = described.take(np.isin(described.query_id, query_ids))
-    new = [pair not in known for pair in zip(mine.query_id.tolist(), mine.reference_id.tolist(), strict=True)]
-    return Candidates.concat([votes, mine.take(np.array(new, dtype=bool))])
+def merge(voted: Candidates, near: Candidates) -> Candidates:
+    """One query's candidates by content and votes, and those by descriptors -> the former, then the latter, each pair once.
+
+    Where both found a pair, its similarity is still that of the votes, its source says both, and its frames are the views
+    that the descriptors found it by.
+    """
+    place = {reference: row for row, reference in enumerate(voted.reference_id.tolist())}
+    both = np.array([row for row, reference in enumerate(near.reference_id.tolist()) if reference in place], dtype=np.int64)
+    rows = np.array([place[reference] for reference in near.reference_id[both].tolist()], dtype=np.int64)
+    source = voted.source.astype(object)
+    query_frame, reference_frame = voted.query_frame.copy(), voted.reference_frame.copy()
+    source[rows] += "+neighbours"
+    query_frame[rows], reference_frame[rows] = near.query_frame[both], near.reference_frame[both]
+    known = replace(voted, source=source.astype(np.str_), query_frame=query_frame, reference_frame=reference_frame)
+    return Candidates.concat([known, near.take(np.setdiff1d(np.arange(len(near)), both))])

@@ -7,7 +7,7 @@ from matcher.errors import MatcherError
 from matcher.geometry import from_box
 from matcher.index import Index
 from matcher.settings import IndexSettings
-from matcher.shortlist.neighbours import neighbours
+from matcher.shortlist.neighbours import PairSimilarity, neighbours
 from matcher.types import Descriptors
 
 
@@ -18,9 +18,9 @@ def describe(ids, rng, dim=8, rows=None):
     return Descriptors(image_id=ids, frame=frames, kind=["whole"] * len(ids), confidence=np.ones(len(ids)), rows=rows)
 
 
-def slow(queries, references, per_query):
+def slow(queries, references, per_query, penalty=0.0):
     """Every pair of pictures, every pair of views."""
-    similarity = queries.rows @ references.rows.T
+    similarity = queries.rows @ references.rows.T - np.reshape(penalty, (-1, 1))
     answer = []
     for query in dict.fromkeys(queries.image_id.tolist()):
         pairs = []
@@ -92,3 +92,27 @@ def test_an_index_of_other_references_is_refused():
     index = Index.build(rng.standard_normal((3, 8)).astype(np.float32), np.arange(3), IndexSettings(), made_by="m")
     with pytest.raises(MatcherError, match="3 rows"):
         neighbours(describe(["q"], rng), describe(["a", "b"], rng), per_query=1, index=index)
+
+
+@pytest.mark.parametrize("per_query", [1, 3, 50])
+def test_what_is_taken_off_a_view_is_taken_off_before_the_best_is_chosen(per_query):
+    rng = np.random.default_rng(3)
+    queries, references = describe([f"q{n // 4}" for n in range(24)], rng), describe([f"r{n // 3}" for n in range(60)], rng)
+    penalty = rng.uniform(-0.8, 0.8, 24).astype(np.float32)
+    both = PairSimilarity(queries, references, penalty)
+    found, expected = both.neighbours(per_query=per_query), slow(queries, references, per_query, penalty)
+    assert list(zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True)) == [(e[2], e[3]) for e in expected]
+    assert np.allclose(found.similarity, [-e[0] for e in expected], atol=1e-5)
+    assert np.array_equal(found.query_frame, queries.frame[[e[4] for e in expected]])
+    assert not np.array_equal(found.query_frame, neighbours(queries, references, per_query=per_query).query_frame)
+    closest = [both.closest(*pair) for pair in zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True)]
+    assert np.allclose(closest, found.similarity, atol=1e-5)
+
+
+def test_a_pair_without_views_has_no_similarity():
+    rng = np.random.default_rng(0)
+    some, none = describe(["a", "b", "a"], rng), Descriptors.empty()
+    both = PairSimilarity(some, some, np.zeros(3, np.float32))
+    assert both.closest("a", "a") == pytest.approx(1, abs=1e-6) and both.closest("a", "b") < 1
+    assert np.isnan([both.closest("a", "c"), both.closest("c", "a"), PairSimilarity(none, some, np.empty(0)).closest("a", "a")]).all()
+    assert len(both.neighbours(per_query=0)) == 0

@@ -42,7 +42,7 @@ def test_the_list_keeps_its_order_and_columns(prediction_of, score, pairs, tmp_p
     assert list(zip(scores.reference_id.tolist(), scores.query_id.tolist(), strict=True)) == [row[1:3] for row in ROWS]
     assert own.to_pydict() == {"weight": [row[0] for row in ROWS], "note": [row[3] for row in ROWS]}
     turned = prediction_of("turned", "coffee")
-    assert all(values[1] == turned.evidence[name][0] for name, values in scores.evidence.items())
+    assert all(np.array_equal(values[1], turned.evidence[name][0], equal_nan=True) for name, values in scores.evidence.items())
     assert (scores.frame[1] == turned.frame[0]).all()
 
 

@@ -1,0 +1,154 @@
+"""`matcher fit|validate|test|predict`: Lightning's command line over the trainings. Imports torch, so only these verbs import it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from argparse import ArgumentError
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from matcher.cli.refusals import one_sentence
+from matcher.cli.words import plain_words
+from matcher.errors import UsageError
+from matcher.training.job import TrainingJob
+from matcher.training.pace import Pace
+from matcher.training.predicting import WriteDescriptors
+from matcher.training.publishing import Publish
+from matcher.training.slices import LAST, Slices
+
+CONFIG = "config.yaml"
+SWITCHES = {"fresh"}
+QUIET = ("lightning.pytorch", "lightning.fabric")
+REMARKS = (
+    ".*args parameter is intended.*",
+    ".*does not have many workers.*",
+    ".*in eval mode at the start.*",
+    ".*callbacks used to create the checkpoint.*",
+    ".*predict returned None.*",
+    ".*isinstance\\(treespec, LeafSpec\\).*",
+)
+DEFAULTS: dict[str, Any] = {
+    "devices": 1,
+    "enable_checkpointing": False,  # Slices saves
+    "enable_progress_bar": False,  # Pace tells
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "max_epochs": -1,  # the draws have no end: max_steps counts
+    "check_val_every_n_epoch": None,
+}
+
+
+class TrainingCLI(LightningCLI):
+    """Lightning's command line; any LightningModule and LightningDataModule, with what every training of ours has."""
+
+    def __init__(self, words: Sequence[str], *, run: bool = True) -> None:
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            args=list(words),
+            run=run,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            trainer_defaults=DEFAULTS,
+            seed_everything_default=0,
+            save_config_callback=None,  # Publish and save_config write it
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, "prog": "matcher"},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(TrainingJob, instantiate=False)
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand] if self.subcommand else self.config
+        self.job = TrainingJob(**{field.name: config[field.name] for field in fields(TrainingJob)})
+        self.folder = Path(self.job.output)
+        config.trainer.default_root_dir = str(self.folder)
+        if self.subcommand == "fit":
+            self.go_on(config)
+        elif self.subcommand and config.ckpt_path is None and (self.folder / LAST).exists():
+            config.ckpt_path = str(self.folder / LAST)
+
+    def go_on(self, config: Namespace) -> None:
+        """Begins a folder, or takes up the training that stopped there."""
+        asked = self.as_plain(config)
+        if self.job.fresh or not (self.folder / LAST).exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / CONFIG).write_text(yaml.safe_dump(asked, sort_keys=False), encoding="utf-8")
+            return
+        begun = yaml.safe_load((self.folder / CONFIG).read_text(encoding="utf-8"))
+        for part in ("model", "data"):
+            if changed := first_difference(begun.get(part), asked.get(part), part):
+                raise UsageError(f"{self.folder} was begun with another {changed}; name another output, or say --fresh to begin anew")
+        config.ckpt_path = config.ckpt_path or str(self.folder / LAST)
+
+    def as_plain(self, config: Namespace) -> dict[str, Any]:
+        """The config as YAML holds it, without what says where and how long."""
+        parser = self._parser(self.subcommand)
+        plain = yaml.safe_load(parser.dump(config, skip_unset=False, format="yaml"))
+        return {name: value for name, value in plain.items() if name not in {"config", "ckpt_path", "minutes", "fresh", "weights_only"}}
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer = super().instantiate_trainer(**kwargs, logger=self.loggers(), callbacks=[*self.own_callbacks(), *self.asked_callbacks()])
+        return trainer
+
+    def asked_callbacks(self) -> list[Callback]:
+        """Those that the config names."""
+        return list(self._get(self.config_init, "trainer").get("callbacks") or [])
+
+    def own_callbacks(self) -> list[Callback]:
+        """What every training of ours has, by verb."""
+        if self.subcommand == "fit":
+            self.slices = Slices(self.folder, minutes=self.job.minutes, every_minutes=self.job.every_minutes)
+            return [Pace(), self.slices, Publish(self.folder, self.as_plain(self.config.fit))]
+        return [WriteDescriptors(self.folder)] if self.subcommand == "predict" else []
+
+    def loggers(self) -> Any:
+        """Curves of a training: TensorBoard in one folder, and a CSV for each slice."""
+        if self.subcommand != "fit":
+            return False
+        return [TensorBoardLogger(self.folder, name="tensorboard", version=""), CSVLogger(self.folder, name="curves")]
+
+
+def first_difference(begun: Any, asked: Any, where: str) -> str:
+    """Two configs -> the first key, with dots, where they differ; empty if they are equal."""
+    if not isinstance(begun, dict) or not isinstance(asked, dict):
+        return "" if begun == asked else where
+    differences = (first_difference(begun.get(key), asked.get(key), f"{where}.{key}") for key in [*begun, *asked])
+    return next(filter(None, differences), "")
+
+
+def train(verb: str, words: Sequence[str]) -> int:
+    """A verb of Lightning's and the words after it -> the exit code; errors as the other verbs raise them."""
+    quieten()
+    words = [verb, *plain_words(words, SWITCHES)]
+    try:
+        cli = TrainingCLI(words)
+    except ArgumentError as error:
+        raise UsageError(one_sentence(str(error), TrainingJob, [TrainingJob], words)) from error
+    except SystemExit as done:
+        if isinstance(done.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from done
+        return int(done.code or 0)
+    if verb == "fit" and cli.slices.interrupted:
+        raise KeyboardInterrupt
+    return 0
+
+
+def quieten() -> None:
+    """Leaves Lightning's warnings of real trouble; hides its tips and remarks on what we do on purpose."""
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for sentence in REMARKS:
+        warnings.filterwarnings("ignore", message=sentence)

@@ -1,0 +1,74 @@
+"""What every training of ours shares: AdamW with warm-up and cosine, and a moving average of the weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+
+from matcher.errors import UsageError
+from matcher.training.schedule import learning_rate_share
+from matcher.training.settings import OptimiserSettings
+
+
+class ModelTraining(LightningModule):
+    """Trains a model; subclasses say the loss.
+
+    Attributes:
+        model: what is trained
+        average: the same with averaged weights, or None
+    """
+
+    def __init__(self, model: nn.Module, optimiser: OptimiserSettings) -> None:
+        super().__init__()
+        self.model, self.optimiser = model, optimiser
+        self.average = copy.deepcopy(model).requires_grad_(False).eval() if optimiser.average else None
+
+    @property
+    def result(self) -> Any:
+        """What the training is for: the model with the averaged weights, if there is an average."""
+        return self.model if self.average is None else self.average
+
+    def on_train_start(self) -> None:
+        self.model.train()
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        super().optimizer_step(*arguments, **named)
+        if self.average is not None:
+            step = self.trainer.global_step
+            follow(self.average, self.model, keep=min(self.optimiser.average, (1 + step) / (10 + step)))
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """UsageError if trainer.max_steps is not set."""
+        steps, settings = self.trainer.max_steps, self.optimiser
+        if steps < 1:
+            raise UsageError("set trainer.max_steps: learning rate and hardness follow the share of the steps that is done")
+        optimiser = torch.optim.AdamW(list(parameter_groups(self.model, settings.weight_decay)), lr=settings.learning_rate)
+
+        def share(step: int) -> float:
+            return learning_rate_share(step, steps=steps, warm_up=settings.warm_up, final=settings.final)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> Iterator[dict[str, Any]]:
+    """Matrices with weight decay, everything of one dimension (biases, scales) without."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    yield {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay}
+    yield {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0}
+
+
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, *, keep: float) -> None:
+    """Moves the averaged weights and statistics towards those of the model; whole numbers are copied."""
+    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+    moving = [(old, new) for old, new in pairs if old.is_floating_point()]
+    torch._foreach_lerp_([old for old, _ in moving], [new for _, new in moving], 1 - keep)
+    for old, new in pairs:
+        if not old.is_floating_point():
+            old.copy_(new)

@@ -1,0 +1,88 @@
+"""Pictures with something pasted, made on the device, and the boxes of what was pasted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from matcher.data.photo_bank import PhotoBank
+from matcher.models.overlay_yolo import letterbox
+from matcher.training.photo_pairs import PhotoPairs
+from matcher.training.sampling import Draw
+from matcher.training.schedule import Growth
+
+LONGEST = 1.9  # aspects of pictures lie between this and its inverse
+
+
+@dataclass(frozen=True, eq=False)
+class SceneBatch:
+    """What a training step of the overlay detector sees, letterboxed as it sees pictures later."""
+
+    pixels: Tensor  # (B, 3, h, w) float32, 0 to 1
+    boxes: Tensor  # (B, M, 4) float32, x0, y0, x1, y1 on the unit square of ``pixels``
+    classes: Tensor  # (B, M) int64, -1 = no box
+    filled: tuple[float, float]  # share of ``pixels``, across and down, that is picture
+    source: Tensor  # (B,) int64, row of the photo in the bank
+
+
+class OverlayScenes(PhotoPairs):
+    """Photos with pictures, stickers and text pasted in, as a recipe says; one aspect for each batch.
+
+    Args:
+        photos: folder of photos, or of .tar files with photos (see data.photo_bank)
+        recipe: the edits: a name in experiments/augmentations or a YAML file
+        hardness: how hard the edits are during the training
+        batch_size: pictures a step
+        others: photos a step that are pasted, or lie under what is
+        bank_side: side in pixels at which photos are kept
+        cache: folder of the decoded photos; null = decode each time
+        held_out: share of the photos that validation uses, and training never sees
+        held_out_batches: batches of them that recall is measured on
+        seed: of the split and of every draw
+    """
+
+    def __init__(
+        self,
+        photos: str,
+        *,
+        recipe: str = "overlay",
+        hardness: Growth = Growth(),
+        batch_size: int = 32,
+        others: int = 64,
+        bank_side: int = 224,
+        cache: str | None = None,
+        held_out: float = 0.05,
+        held_out_batches: int = 16,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            photos,
+            recipe=recipe,
+            hardness=hardness,
+            batch_size=batch_size,
+            others=others,
+            bank_side=bank_side,
+            cache=cache,
+            held_out=held_out,
+            held_out_batches=held_out_batches,
+            seed=seed,
+        )
+
+    def make_pairs(self, bank: PhotoBank, draw: Draw, *, hardness: float) -> SceneBatch:  # type: ignore[override]
+        """Rows of a bank -> scenes; the same seed gives the same ones."""
+        generator = torch.Generator(bank.pixels.device).manual_seed(draw.seed)
+        made = self.recipe(
+            bank.pixels[draw.rows],
+            bank.aspect[draw.rows],
+            generator=generator,
+            side=self.side,
+            hardness=hardness,
+            others=bank.pixels[draw.others],
+        )
+        aspect = math.exp(np.random.default_rng(draw.seed).uniform(-1, 1) * math.log(LONGEST))
+        pixels, boxes, filled = letterbox(made.pixels, made.boxes, aspect=aspect, size=self.side)
+        return SceneBatch(pixels, boxes, made.classes, filled, draw.rows)

@@ -1,0 +1,154 @@
+"""Two views of each photo, made on the device: the reference as it is, and an edited copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.utils.data import DataLoader
+
+from matcher.data.augmentations import Recipe
+from matcher.data.photo_bank import PhotoBank
+from matcher.errors import MatcherError, UsageError
+from matcher.images.table import ImageSet, read_images
+from matcher.training.sampling import HELD_OUT, Draw, Draws
+from matcher.training.schedule import Growth
+from matcher.types import Errors
+
+PICTURES_A_BATCH = 64  # of predict
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch:
+    """What a training step sees; row i of both views shows the same photo."""
+
+    reference: Tensor  # (B, 3, S, S) float32, 0 to 1
+    edited: Tensor  # (B, 3, S, S) float32, 0 to 1
+    source: Tensor  # (B,) int64, row of the photo in the bank
+    seed: int
+    views: ClassVar[int] = 2  # of each photo
+
+
+class PhotoPairs(LightningDataModule):
+    """Photos, decoded once and kept on the device; the loader gives rows, views are made after the transfer.
+
+    Args:
+        photos: folder of photos, or of .tar files with photos (see data.photo_bank)
+        recipe: edits of the edited view: a name in experiments/augmentations or a YAML file
+        reference_recipe: likewise of the reference; null = only resized
+        hardness: how hard the edits are during the training
+        batch_size: photos a step; each gives two views
+        others: photos a step that are pasted into edits, and are not in the batch
+        side: side of the views in pixels; null = what the model takes
+        bank_side: side in pixels at which photos are kept
+        cache: folder of the decoded photos; null = decode each time
+        held_out: share of the photos that validation uses, and training never sees
+        held_out_batches: batches of them that the validation loss is measured on
+        seed: of the split and of every draw
+        pictures: what `matcher predict` describes: a folder, a glob, a list file or a table
+    """
+
+    bank: PhotoBank  # what is trained on, from setup on
+    held_out: PhotoBank
+
+    def __init__(
+        self,
+        photos: str,
+        *,
+        recipe: str = "benchmark",
+        reference_recipe: str | None = None,
+        hardness: Growth = Growth(),
+        batch_size: int = 256,
+        others: int = 128,
+        side: int | None = None,
+        bank_side: int = 160,
+        cache: str | None = None,
+        held_out: float = 0.05,
+        held_out_batches: int = 4,
+        seed: int = 0,
+        pictures: str | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 2:
+            raise UsageError(f"data.batch_size must be at least 2: the other photos are the negatives; it is {batch_size}")
+        self.photos, self.recipe_name, self.reference_recipe_name = photos, recipe, reference_recipe
+        self.hardness, self.batch_size, self.others, self.asked_side = hardness, batch_size, others, side
+        self.bank_side, self.cache, self.seed, self.pictures = bank_side, cache, seed, pictures
+        self.held_out_share, self.held_out_batches = held_out, held_out_batches
+
+    def setup(self, stage: str) -> None:
+        """Decodes the photos (once) and puts them on the device; for `predict`, lists the pictures."""
+        if self.trainer is not None and self.trainer.world_size > 1:
+            raise UsageError("this training runs on one device: set trainer.devices to 1")
+        if stage == "predict":
+            self.images, self.unread = list_pictures(self.pictures)
+        elif not hasattr(self, "bank"):
+            bank = PhotoBank.load(Path(self.photos), side=self.bank_side, cache=Path(self.cache) if self.cache else None)
+            train, held_out = bank.split(self.held_out_share, self.seed)
+            device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
+            self.recipe = Recipe.load(self.recipe_name)
+            self.reference_recipe = Recipe.load(self.reference_recipe_name) if self.reference_recipe_name else None
+            self.bank, self.held_out = train.to(device), held_out.to(device)
+
+    @property
+    def side(self) -> int:
+        """Side of the views in pixels."""
+        return self.asked_side or self.trainer.lightning_module.size
+
+    def train_dataloader(self) -> DataLoader[Draw]:
+        draws = Draws(self.bank.weight, batch=self.batch_size, others=self.others, seed=self.seed, first=lambda: self.trainer.global_step)
+        return DataLoader(draws, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Draw]:
+        """The same batches of held-out photos each time, as hard as they get."""
+        usable = int((self.held_out.weight > 0).sum())
+        batch = min(self.batch_size, usable // 2)
+        if batch < 2:
+            raise MatcherError(f"{usable} held-out photos of {self.photos} are too few to validate on: raise data.held_out")
+        others = min(self.others, usable - batch)
+        draws = Draws(self.held_out.weight, batch=batch, others=others, seed=self.seed, stream=HELD_OUT, count=self.held_out_batches)
+        return DataLoader(draws, batch_size=None)
+
+    test_dataloader = val_dataloader
+
+    def predict_dataloader(self) -> DataLoader[list[int]]:
+        """Rows of the pictures, some at a time."""
+        rows = range(len(self.images))
+        return DataLoader([list(rows[i : i + PICTURES_A_BATCH]) for i in rows[::PICTURES_A_BATCH]], batch_size=None)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """A draw -> both views of its photos, on the device. What is no draw stays as it is."""
+        if not isinstance(batch, Draw):
+            return batch
+        if self.trainer.training:
+            return self.make_pairs(self.bank, batch, hardness=self.hardness.at(self.trainer.global_step / self.trainer.max_steps))
+        return self.make_pairs(self.held_out, batch, hardness=self.hardness.end)
+
+    def make_pairs(self, bank: PhotoBank, draw: Draw, *, hardness: float) -> PairBatch:
+        """Rows of a bank -> their two views; the same seed gives the same views."""
+        pixels, aspect = bank.pixels[draw.rows], bank.aspect[draw.rows]
+        others = {"others": bank.pixels[draw.others], "other_aspect": bank.aspect[draw.others]}
+        made = {"generator": torch.Generator().manual_seed(draw.seed), "side": self.side, "hardness": hardness, **others}
+        edited = self.recipe(pixels, aspect, **made).pixels
+        reference = self.reference_recipe(pixels, aspect, **made).pixels if self.reference_recipe else resize(pixels, self.side)
+        return PairBatch(reference, edited, draw.rows, draw.seed)
+
+
+def resize(pixels: Tensor, side: int) -> Tensor:
+    """Squares (B, 3, P, P) uint8 -> (B, 3, side, side) float32, 0 to 1."""
+    scaled = pixels.float() / 255
+    if pixels.shape[-1] == side:
+        return scaled
+    return interpolate(scaled, size=(side, side), mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def list_pictures(place: str | None) -> tuple[ImageSet, Errors]:
+    """PATH of pictures -> the list of them, and those that cannot be used. UsageError without a PATH."""
+    if place is None:
+        raise UsageError("say which pictures to describe: --data.pictures PATH")
+    return read_images(place, "pictures")

@@ -1,0 +1,75 @@
+"""What an overlay detector found -> views of the pasted pictures, and drawings of the boxes to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from matcher.geometry import from_box
+from matcher.images.decode import load
+from matcher.settings import ImageSettings
+from matcher.types import Views
+from matcher.views.render import Pixels
+
+if TYPE_CHECKING:  # torch comes with the model, not with this module
+    from matcher.models.overlay_yolo import OverlayDetector
+
+PASTED = 0  # the class of pasted pictures
+KIND = "overlay"
+WHOLE = 0.95  # a box that covers this share of the picture shows nothing that the whole does not
+COLOURS = ((255, 40, 40), (255, 200, 0), (60, 130, 255))  # of the classes
+
+
+def overlay_views(
+    image_id: str, boxes: ArrayLike, classes: ArrayLike, confidence: ArrayLike, *, kept: Sequence[int] = (PASTED,), most: int = 4
+) -> Views:
+    """Id of a picture, boxes (K, 4) on its unit square, classes (K,), confidence (K,) -> a view for each box, the most certain first.
+
+    Args:
+        kept: classes that become views
+        most: views at most
+
+    Boxes without area and boxes of nearly the whole picture are left out.
+    """
+    found, sure = np.asarray(boxes, dtype=np.float64).reshape(-1, 4), np.asarray(confidence, dtype=np.float32)
+    sides = found[:, 2:] - found[:, :2]
+    good = np.isin(classes, kept) & (sides > 0).all(axis=1) & (sides.prod(axis=1) < WHOLE)
+    rows = np.flatnonzero(good)
+    rows = rows[np.argsort(-sure[rows], kind="stable")][:most]
+    return Views(
+        image_id=np.array([image_id] * len(rows), dtype=np.str_),
+        frame=np.array([from_box(*box) for box in found[rows].tolist()]).reshape(-1, 3, 3),
+        kind=np.array([KIND] * len(rows), dtype=np.str_),
+        confidence=sure[rows],
+    )
+
+
+def draw_boxes(pixels: Pixels, boxes: ArrayLike, classes: ArrayLike, confidence: ArrayLike, *, side: int = 240) -> Pixels:
+    """Picture (H, W, 3) and what was found in it -> (side, side, 3): the picture, grey beside it, boxes in the colour of their class."""
+    scale = side / max(pixels.shape[:2])
+    h, w = (max(1, round(length * scale)) for length in pixels.shape[:2])
+    sheet = np.full((side, side, 3), 128, dtype=np.uint8)
+    sheet[:h, :w] = cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    for box, number, sure in zip(np.asarray(boxes).reshape(-1, 4), np.asarray(classes), np.asarray(confidence), strict=True):
+        x0, y0, x1, y1 = np.rint(box * (w, h, w, h)).astype(int).tolist()
+        cv2.rectangle(sheet, (x0, y0), (x1, y1), COLOURS[int(number)], 2)
+        cv2.putText(sheet, f"{sure:.2f}", (x0 + 3, y0 + 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, COLOURS[int(number)], 1, cv2.LINE_AA)
+    return sheet
+
+
+def draw_sheet(pictures: Iterable[Path], detector: OverlayDetector, file: Path, *, columns: int = 8, threshold: float = 0.25) -> None:
+    """Picture files -> one picture file of all of them with what the detector finds: pasted pictures red, stickers yellow, text blue."""
+    tiles: list[NDArray[np.uint8]] = []
+    for path in pictures:
+        pixels = load(path, settings=ImageSettings())
+        tiles.append(draw_boxes(pixels, *detector.detect(pixels, threshold=threshold)))
+    while not tiles or len(tiles) % columns:
+        tiles.append(np.full_like(tiles[0], 128) if tiles else np.full((240, 240, 3), 128, dtype=np.uint8))
+    rows = [np.concatenate(tiles[start : start + columns], axis=1) for start in range(0, len(tiles), columns)]
+    Image.fromarray(np.concatenate(rows)).save(file)

@@ -1,0 +1,123 @@
+"""`matcher fit|validate|test|predict`: what they write, how they go on, what they refuse, and the configs that ship."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from matcher.cli.verbs import TRAINING, VERBS
+from matcher.shipped import shipped, shipped_names
+
+CONFIGS = [name for name in shipped_names("experiments") if name.split("/")[0] in ("descriptor", "overlay") and name.endswith(".yaml")]
+SMOKE = "descriptor/smoke.yaml"
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(28):
+        coarse = np.random.default_rng(number).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{number:02d}.png"), cv2.resize(coarse, (60, 50), interpolation=cv2.INTER_CUBIC))
+    return folder
+
+
+@pytest.fixture
+def smoke(photos, tmp_path):
+    """Words of a tiny training, and the folder that it writes."""
+    output = tmp_path / "out"
+    return ["--config", SMOKE, "--data.photos", str(photos), "--output", str(output)], output
+
+
+def read_curves(output):
+    return [row for path in sorted(output.glob("curves/*/metrics.csv")) for row in csv.DictReader(path.open())]
+
+
+def test_a_training_writes_everything_and_goes_on(command, smoke, photos):
+    from matcher.models.checkpoint import load
+    from matcher.storage.records import read_record
+    from matcher.types import Descriptors
+
+    words, output = smoke
+    code, out, err = command("fit", *words, "--minutes", "0")
+    assert (code, out) == (0, "") and "stopped after step 1 of 2; the same command goes on from there" in err
+    assert load(output / "model.safetensors").card["training"]["steps"] == 1
+    code, _, err = command("fit", *words)
+    assert code == 0 and "val_micro_ap" in err, err
+    assert {"config.yaml", "curves", "tensorboard", "last.ckpt", "model.safetensors"} <= {path.name for path in output.iterdir()}
+    assert [row["step"] for row in read_curves(output) if row["train_loss"]] == ["0", "1"]
+    card = load(output / "model.safetensors", kind="Descriptor").card
+    assert card["training"]["steps"] == 2 and card["training"]["config"]["model"]["init_args"]["size"] == 32
+    assert 0 <= card["numbers"]["val_micro_ap"] <= 1 and card["numbers"]["at_step"] == 2
+    assert card["data"]["sources"] == {"unknown": {"images": 20, "licence": "not stated"}} and card["data"]["held_out"] == 8
+    assert card["licences"] == ["not stated"] and card["commit"]
+
+    code, _, err = command("fit", *words, "--model.loss.temperature", "0.5")
+    assert code == 2 and "was begun with another model.init_args.loss.temperature" in err and "--fresh" in err
+    code, _, err = command("predict", *words, "--data.pictures", photos)
+    found = read_record(output / "descriptors.parquet", Descriptors)
+    assert code == 0 and found.rows.shape == (28, 16) and found.kind.tolist() == ["whole"] * 28
+    code, _, err = command("validate", *words)
+    assert code == 0 and f"val_micro_ap {card['numbers']['val_micro_ap']:.3f}" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--data.bach_size", "3"], "there is no option data.bach_size"),
+        (["--model.loss.temprature", "3"], "temprature"),
+        (["--trainer.max_step", "3"], "there is no option trainer.max_step"),
+        (["--model.size", "large"], "model.size must be int"),
+        (["--config", "nosuch.yaml"], "nosuch.yaml"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(command, smoke, words, sentence):
+    code, out, err = command("fit", *smoke[0], *words)
+    assert code == 2 and not out and sentence in err and err.strip().count("\n") == 0, err
+
+
+def test_a_missing_folder_of_photos_is_told(command, smoke):
+    code, _, err = command("fit", *smoke[0], "--data.photos", "/nowhere")
+    assert code == 1 and err.startswith("matcher: error: /nowhere: there is no such folder")
+
+
+def test_predict_without_pictures_is_told(command, smoke):
+    code, _, err = command("predict", *smoke[0])
+    assert code == 2 and "--data.pictures" in err
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_makes_its_module_and_data(name, photos, tmp_path):
+    from matcher.cli.training import TrainingCLI
+
+    words = ["--config", str(shipped("experiments", name)), "--data.photos", str(photos), "--output", str(tmp_path)]
+    cli = TrainingCLI([*words, "--trainer.accelerator", "cpu"], run=False)
+    assert cli.model.size > 0 and cli.datamodule.photos == str(photos) and cli.trainer.max_steps > 0
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_with_one_unknown_key_is_refused(name, command, photos, tmp_path):
+    content = yaml.safe_load(shipped("experiments", name).read_text())
+    content["model"].setdefault("init_args", {})["sise"] = 1
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    code, _, err = command("fit", "--config", tmp_path / "config.yaml", "--data.photos", photos, "--output", tmp_path / "out")
+    assert code == 2 and "sise" in err
+
+
+def test_training_verbs_are_told_of_and_imported_only_when_typed(command):
+    assert not set(TRAINING) & set(VERBS)
+    assert "matcher fit|validate|test|predict --config FILE" in command("--help")[1]
+    assert "did you mean validate?" in command("valdate")[2]
+    code = "import json, sys; from matcher.cli.main import main; main(['--help']); print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "lightning", "matcher.cli.training", "numpy"} & set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_help_of_a_training_verb_lists_what_may_be_set(command):
+    code, out, _ = command("fit", "--help")
+    assert code == 0 and "--minutes" in out and "--trainer.max_steps" in out and "usage: matcher [options] fit" in out

@@ -1,0 +1,28 @@
+"""The picture that shows a recipe."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from matcher.data.augmentations.sheet import COLUMNS, SIDE, contact_sheet_verb
+from matcher.errors import MatcherError
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_the_sheet_is_written(photos, tmp_path):
+    path = contact_sheet_verb(photos, tmp_path / "sheet.png", recipe="overlay", rows=1, seed=1)
+    with Image.open(path) as sheet:
+        assert sheet.size == (COLUMNS * SIDE, 2 * SIDE)
+
+
+def test_a_place_that_cannot_be_written(photos, tmp_path):
+    with pytest.raises(MatcherError, match="cannot write"):
+        contact_sheet_verb(photos, tmp_path / "nowhere" / "sheet.png", rows=1)

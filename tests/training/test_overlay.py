@@ -1,0 +1,124 @@
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from PIL import Image
+
+from matcher.data.augmentations import Augmented
+from matcher.models.cards import read_card
+from matcher.models.checkpoint import load
+from matcher.models.overlay_yolo import Detections
+from matcher.training.overlay import OverlayTraining
+from matcher.training.overlay_scenes import OverlayScenes
+from matcher.training.settings import OptimiserSettings
+
+pytestmark = pytest.mark.skipif(find_spec("ultralytics") is None, reason="the extra overlay is not installed")
+EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "overlay"
+TRAINER = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_epochs": -1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twenty-four small pictures: smooth noise, each in its own colours."""
+    place, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for number in range(24):
+        coarse = Image.fromarray(rng.integers(0, 255, (5, 5, 3), dtype=np.uint8))
+        coarse.resize((60, 48), Image.Resampling.BICUBIC).save(place / f"{number:02d}.png")
+    return place
+
+
+def scenes(folder, **values):
+    return OverlayScenes(str(folder), **{"batch_size": 4, "others": 4, "bank_side": 48, "held_out": 0.4, "held_out_batches": 1, **values})
+
+
+def train(folder, *, seed=0, steps=2):
+    """The losses of a short training, and its module."""
+    torch.manual_seed(123 + seed)
+    module, losses = OverlayTraining(size=64, width=0.125, seed=seed, optimiser=OptimiserSettings(warm_up=1, average=0.9)), []
+    whole = module.training_step
+    module.training_step = lambda batch, batch_idx: (losses.append(whole(batch, batch_idx)), losses[-1])[1]
+    Trainer(**TRAINER, max_steps=steps, limit_val_batches=0, enable_model_summary=False).fit(module, scenes(folder, seed=seed))
+    return [loss.item() for loss in losses], module
+
+
+def test_same_seed_same_losses(folder):
+    first, again, other = train(folder)[0], train(folder)[0], train(folder, seed=1)[0]
+    assert len(first) == 2
+    assert first == again
+    assert first != other
+
+
+def test_the_average_follows_and_is_the_result(folder):
+    module = train(folder)[1]
+    assert module.result is module.average
+    pairs = zip(module.average.parameters(), module.detector.parameters(), strict=True)
+    assert any(not torch.equal(average, last) for average, last in pairs)
+    assert all(tensor.isfinite().all() for tensor in module.average.state_dict().values())
+
+
+def test_boxes_of_a_scene_lie_on_what_was_pasted(folder, monkeypatch):
+    data = scenes(folder)
+    data.setup("fit")
+    monkeypatch.setattr(OverlayScenes, "side", 64)
+
+    def paste(pictures, aspect, *, generator, side, hardness, others):
+        count = len(pictures)
+        pixels, boxes = torch.zeros(count, 3, side, side), torch.tensor([[[0.25, 0.5, 0.75, 0.875]]]).expand(count, -1, -1)
+        pixels[:, :, 32:56, 16:48] = 1.0
+        return Augmented(pixels, torch.eye(3).expand(count, 3, 3), pixels[:, :1] > 0, boxes, torch.zeros(count, 1, dtype=torch.int64))
+
+    data.recipe = paste
+    shapes = set()
+    for draw in [next(iter(data.val_dataloader()))._replace(seed=seed) for seed in range(8)]:
+        batch = data.make_pairs(data.held_out, draw, hardness=1.0)
+        h, w = batch.pixels.shape[-2:]
+        shapes.add(batch.filled)
+        x0, y0, x1, y1 = (batch.boxes[0, 0] * torch.tensor([w, h, w, h])).tolist()
+        picture = batch.pixels[0, :, : round(batch.filled[1] * h), : round(batch.filled[0] * w)]
+        bright = (picture[0] > 0.5).nonzero()
+        found = [*bright.min(0).values.flip(0).tolist(), *(bright.max(0).values.flip(0) + 1).tolist()]
+        np.testing.assert_allclose(found, [x0, y0, x1, y1], atol=1.01)
+    assert len(shapes) > 4
+
+
+def test_validation_tells_recall_of_each_class(folder):
+    module = OverlayTraining(size=64, width=0.125)
+    box, nothing = np.array([[0.1, 0.1, 0.5, 0.5]], dtype=np.float32), np.empty((0, 4), dtype=np.float32)
+    right = Detections(box, np.array([0]), np.array([0.8], dtype=np.float32))
+    nobody = Detections(nothing, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+    logged = {}
+    module.log_dict = logged.update
+    truth = np.concatenate([box, box + 0.3, np.zeros((1, 4), np.float32)])
+    module.found = [(right, truth, np.array([0, 2, -1])), (nobody, box, np.array([0]))]
+    module.on_validation_epoch_end()
+    assert logged["val_recall_at_p90"] == 0.5
+    assert logged["val_threshold"] == pytest.approx(0.8)
+    assert logged["val_recall_at_p90_text"] == 0
+    assert np.isnan(logged["val_recall_at_p90_emoji"])
+
+
+def test_one_command_trains_it_and_writes_a_detector(folder, command, tmp_path):
+    code, _, stderr = command("fit", "--config", EXPERIMENTS / "smoke.yaml", "--data.photos", folder, "--output", tmp_path / "out")
+    assert code == 0, stderr
+    card = read_card(tmp_path / "out" / "model.safetensors")
+    assert card["class"] == "OverlayDetector"
+    assert card["training"]["steps"] == 2
+    assert 0 <= card["numbers"]["val_recall_at_p90"] <= 1
+    detector = load(tmp_path / "out" / "model.safetensors", kind="OverlayDetector")
+    assert detector.detect(np.zeros((40, 60, 3), dtype=np.uint8)).boxes.shape[1] == 4
+
+
+@pytest.mark.parametrize("file", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_experiment_makes_its_parts(file, tmp_path):
+    from matcher.cli.training import TrainingCLI
+
+    config = yaml.safe_load(file.read_text())
+    named = [f"--output={tmp_path}", f"--data.photos={tmp_path}", "--trainer.accelerator=cpu", "--trainer.precision=32"]
+    cli = TrainingCLI(["--config", str(file), *named], run=False)
+    assert cli.model.size == config["model"]["init_args"]["size"]
+    assert cli.datamodule.batch_size == config["data"]["init_args"]["batch_size"]
+    assert cli.trainer.max_steps == config["trainer"]["max_steps"]

@@ -1,0 +1,87 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from matcher.errors import MatcherError, UsageError
+from matcher.training.photo_pairs import PhotoPairs, resize
+from matcher.training.sampling import Draw
+
+
+@pytest.fixture
+def data(make_data):
+    """A data module that is set up, as within a training at its middle."""
+    data = make_data(side=24)
+    module = SimpleNamespace(size=24)
+    root = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(world_size=1, strategy=root, lightning_module=module, training=True, global_step=5, max_steps=10)
+    data.setup("fit")
+    return data
+
+
+def test_a_draw_becomes_two_views_of_each_photo(data):
+    draw = next(iter(data.train_dataloader()))
+    batch = data.on_after_batch_transfer(draw, 0)
+    assert batch.reference.shape == batch.edited.shape == (4, 3, 24, 24) and torch.equal(batch.source, draw.rows)
+    expected = resize(data.bank.pixels[draw.rows], 24)
+    assert torch.equal(batch.reference, expected) and not torch.equal(batch.edited, expected)
+    assert batch.edited.min() >= 0 and batch.edited.max() <= 1
+
+
+def test_same_draw_same_views_and_another_seed_others(data):
+    draw = next(iter(data.train_dataloader()))
+    first, second = (data.on_after_batch_transfer(draw, 0) for _ in range(2))
+    other = data.on_after_batch_transfer(draw._replace(seed=draw.seed + 1), 0)
+    assert torch.equal(first.edited, second.edited) and not torch.equal(first.edited, other.edited)
+
+
+def test_the_loader_begins_at_the_step_of_the_trainer(data):
+    at_five = next(iter(data.train_dataloader()))
+    data.trainer.global_step = 6
+    assert next(iter(data.train_dataloader())).seed != at_five.seed
+    data.trainer.global_step = 5
+    assert next(iter(data.train_dataloader())).seed == at_five.seed
+
+
+def test_validation_sees_the_same_held_out_photos_each_time(data):
+    data.trainer.training = False
+    first, second = (list(data.val_dataloader()) for _ in range(2))
+    assert len(first) == 1 and torch.equal(first[0].rows, second[0].rows)
+    batch = data.on_after_batch_transfer(first[0], 0)
+    assert torch.equal(batch.reference, resize(data.held_out.pixels[first[0].rows], 24))
+    assert not set(data.held_out.ids) & set(data.bank.ids)
+
+
+def test_reference_recipe_edits_the_reference_too(make_data, data):
+    both = make_data(side=24, reference_recipe="benchmark")
+    both.trainer = data.trainer
+    both.setup("fit")
+    draw = next(iter(both.train_dataloader()))
+    assert not torch.equal(both.on_after_batch_transfer(draw, 0).reference, resize(both.bank.pixels[draw.rows], 24))
+
+
+def test_rows_of_predict_stay_as_they_are(data):
+    assert data.on_after_batch_transfer([1, 2], 0) == [1, 2]
+    assert not isinstance([1, 2], Draw)
+
+
+def test_what_cannot_be_is_told(make_data, data):
+    with pytest.raises(UsageError, match="batch_size must be at least 2"):
+        PhotoPairs("x", batch_size=1)
+    large = make_data(batch_size=400)
+    large.trainer = data.trainer
+    large.setup("fit")
+    with pytest.raises(MatcherError, match=r"lower data\.batch_size"):
+        large.train_dataloader()
+    data.trainer.world_size = 2
+    with pytest.raises(UsageError, match="one device"):
+        make_data().__class__.setup(data, "fit")
+    data.trainer.world_size = 1
+    with pytest.raises(UsageError, match=r"--data\.pictures"):
+        data.setup("predict")
+
+
+def test_resize_keeps_levels():
+    pixels = torch.full((1, 3, 40, 40), 128, dtype=torch.uint8)
+    assert torch.allclose(resize(pixels, 24), torch.full((1, 3, 24, 24), 128 / 255))
+    assert torch.equal(resize(pixels, 40), pixels.float() / 255)

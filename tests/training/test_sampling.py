@@ -1,0 +1,47 @@
+from itertools import islice
+
+import pytest
+import torch
+
+from matcher.errors import MatcherError
+from matcher.training.sampling import Draws, step_seed
+
+
+def make_draws(weight=None, **more):
+    return Draws(torch.ones(20) if weight is None else weight, **{"batch": 6, "others": 4, "seed": 0, **more})
+
+
+def test_photos_of_a_step_are_different_and_others_are_none_of_them():
+    for draw in islice(make_draws(), 50):
+        assert len({*draw.rows.tolist(), *draw.others.tolist()}) == 10
+        assert draw.rows.shape == (6,) and draw.others.shape == (4,)
+
+
+def test_a_stream_goes_on_where_it_is_told_to():
+    whole = [draw.rows.tolist() for draw in islice(make_draws(), 8)]
+    rest = [draw.rows.tolist() for draw in islice(make_draws(first=lambda: 5), 3)]
+    assert whole[5:] == rest and len({tuple(rows) for rows in whole}) == 8
+
+
+def test_seeds_and_streams_differ():
+    seeds = {step_seed(seed, stream, step) for seed in range(3) for stream in range(3) for step in range(50)}
+    assert len(seeds) == 450 and all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_heavy_photos_come_more_often_and_those_without_weight_never():
+    weight = torch.ones(200)
+    weight[:10], weight[10:20] = 8.0, 0.0
+    counts = torch.zeros(200)
+    for draw in islice(make_draws(weight), 600):
+        counts[draw.rows] += 1
+    assert counts[10:20].sum() == 0
+    assert 6.0 < float(counts[:10].mean() / counts[20:].mean()) < 9.0
+
+
+def test_too_few_photos_are_told():
+    with pytest.raises(MatcherError, match="6 photos and 4 others to paste, there are only 9"):
+        make_draws(torch.ones(9))
+
+
+def test_a_count_ends_the_stream():
+    assert len(list(make_draws(count=3))) == 3

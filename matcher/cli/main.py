@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -31,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
         verb = f"{words[0]} " if words and words[0] in VERBS else ""
         return complain(f"error: {error} (see matcher {verb}--help)", 2)
     except (MatcherError, OSError) as error:
-        return complain(f"error: {error}", 1)
+        return complain(" ".join([f"error: {error}", *getattr(error, "__notes__", ())]), 1)
     except Exception as error:
         return complain(f"error: {type(error).__name__}: {error} (unexpected; MATCHER_DEBUG=1 shows where)", 1)
     say(text)
@@ -66,6 +67,7 @@ def do(verb: str, words: Sequence[str]) -> tuple[str, int]:
     except SystemExit as done:  # --help and --print_config have printed
         return "", int(done.code or 0)
     log_to_stderr(logging.WARNING if call.manner.quiet else logging.INFO)
+    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a picture is said in errors.parquet
     result = call.function(**call.arguments)
     return as_text(result, as_json=call.manner.json), int(getattr(result, "exit_code", 0))
 

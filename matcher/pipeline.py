@@ -42,7 +42,7 @@ def run(
     """
     from matcher.stages.running import RunFolder
 
-    with RunFolder(output, strategy=strategy) as folder:
+    with RunFolder(output, strategy=strategy, fresh=job.fresh) as folder:
         with folder.timed("describe queries"):
             described_queries = describe(queries, folder / "queries", side="query", strategy=strategy, job=job)
         with folder.timed("describe references"):

@@ -46,7 +46,7 @@ def answer(words: Sequence[str]) -> tuple[str, int]:
         return "", 2
     verb, *rest = words
     if verb in ("-h", "--help"):
-        return overview(), 0
+        return (overview(), 0) if not rest else answer([*rest, "--help"])
     if verb == "--version":
         return f"matcher {__version__}", 0
     if verb in VERBS:
@@ -73,7 +73,7 @@ def do(verb: str, words: Sequence[str]) -> tuple[str, int]:
 
 
 def overview() -> str:
-    lines = [f"  {verb:<12}{one_line(verb)}" for verb in VERBS]
+    lines = [f"  {verb.replace('_', '-'):<12}{one_line(verb)}" for verb in VERBS]
     return "\n".join(["usage: matcher VERB [options]", "", *lines, "", "matcher VERB --help lists its options; matcher --version."])
 
 

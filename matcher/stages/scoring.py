@@ -18,7 +18,7 @@ from matcher.errors import ImageError, MatcherError
 from matcher.features import FeatureSet
 from matcher.images.decode import load
 from matcher.scoring import sift
-from matcher.scoring.identical import could_be_untouched, is_identical, is_untouched
+from matcher.scoring.identical import LONGEST, could_be_untouched, is_identical, is_untouched
 from matcher.settings import Strategy
 from matcher.stages.describing import Side, describe_path, load_described, refuse
 from matcher.stages.job import Job
@@ -80,7 +80,8 @@ class Judge:
         evidence = dict.fromkeys(NAMES, np.nan) | {"identical": float(is_identical(first, second)), "untouched": 0.0}
         images = (lambda: self.picture(str(first.path[0])), lambda: self.picture(str(second.path[0])))
         if could_be_untouched(first, second):
-            evidence["untouched"] = float(is_untouched(first, second, (images[0](), images[1]()), side=self.side))
+            large = (load(str(p.path[0]), settings=self.strategy.images, at_least=LONGEST) for p in (first, second))
+            evidence["untouched"] = float(is_untouched(*large))
         frame = geometry.identity() if evidence["identical"] or evidence["untouched"] else None
         if self.settings is not None:
             found, where = sift.judge(self.features(query), self.references.features(reference), images, self.settings)

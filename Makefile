@@ -1,4 +1,4 @@
-# make demo    finds edited copies among pictures that come with scikit-image, and writes demo/report.html
+# make demo    finds edited copies among pictures that come with scikit-image, and writes demo/result/report.html
 # make test    ruff, mypy, then the tests
 # Both first make the environment in .venv: once, and again when setup.cfg changes.
 # EXTRAS=gpu,dev takes faiss-gpu instead of faiss-cpu, PYTHON=python3.13 another Python.
@@ -23,11 +23,12 @@ test: $(STAMP)
 	$(PY) -m pytest
 
 # uv installs faster than pip and takes the same wheels; where it cannot (an index that only pip knows), pip does it.
+# editable_mode=compat: from the folder that holds this one, `import matcher` would else find this folder, not the package in it.
 $(STAMP): setup.cfg pyproject.toml | $(PY)
 	@echo "installing matcher[$(EXTRAS)] into $(VENV): a few minutes, about 6 GB"
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv || true
-	@$(PY) -m uv pip install --quiet --python $(PY) --compile-bytecode --editable '.[$(EXTRAS)]' \
-		|| $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@$(PY) -m uv pip install --quiet --python $(PY) --compile-bytecode -C editable_mode=compat --editable '.[$(EXTRAS)]' \
+		|| $(PY) -m pip install --quiet --disable-pip-version-check -C editable_mode=compat --editable '.[$(EXTRAS)]'
 	@touch $@
 
 $(PY):

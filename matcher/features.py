@@ -68,7 +68,7 @@ def describe_picture(
     """File -> columns of Pictures (without id, path and keypoints) and its keypoints, from the cache if they are there. ImageError."""
     data = read_bytes(path, settings=image_settings)
     key = content_key(data)
-    kept = cache / key[:2] / f"{key}-{fingerprint(settings)}.npz" if cache else None
+    kept = cache / key[:2] / f"{key}-{fingerprint(settings, image_settings)}.npz" if cache else None
     if kept is not None and kept.exists() and (remembered := read_kept(kept)) is not None:
         return remembered
     image = decode(data, settings=image_settings, at_least=DETAIL * settings.short_side, name=str(path))
@@ -89,9 +89,9 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA), dtype=np.uint8).ravel()
 
 
-def fingerprint(settings: SiftSettings) -> str:
-    """Settings and the OpenCV that obeys them -> a short name for what they make."""
-    said = json.dumps({**asdict(settings), "opencv": cv2.__version__, "format": 3}, sort_keys=True)
+def fingerprint(settings: SiftSettings, image_settings: ImageSettings) -> str:
+    """Settings and the OpenCV that obeys them -> a short name for what they make of the pictures that they allow."""
+    said = json.dumps({**asdict(settings), **asdict(image_settings), "opencv": cv2.__version__, "format": 3}, sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 

@@ -25,15 +25,12 @@ def number(evidence: Evidence, name: str) -> Column:
     return np.nan_to_num(evidence[name], nan=0.0)
 
 
+# More terms than these (inliers, spread, median agreement, products) told copies from strangers no better, checkpoints/README.md.
 Terms = dict[str, Callable[[Evidence], Column]]
 SIFT_TERMS: Terms = {
     "log_support": lambda e: np.log1p(number(e, "sift_support")),
-    "log_inliers": lambda e: np.log1p(number(e, "sift_inliers")),
     "inlier_ratio": lambda e: number(e, "sift_inlier_ratio"),
-    "spread": lambda e: number(e, "sift_spread"),
-    "agreement": lambda e: np.maximum(number(e, "sift_agreement"), 0),
     "agreeing": lambda e: number(e, "sift_agreeing"),
-    "agreeing_inliers": lambda e: number(e, "sift_agreeing") * np.log1p(number(e, "sift_inliers")),
 }
 DESCRIPTOR_TERMS: Terms = {
     "similarity": lambda e: number(e, "descriptor_similarity"),

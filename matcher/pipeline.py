@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from matcher.settings import Strategy
 from matcher.stages.job import Job
 
-if TYPE_CHECKING:
+MYPY = False  # true to type checkers; jsonargparse would run the imports below a TYPE_CHECKING, for one second
+if MYPY:
     from matcher.data.synthesize import BenchmarkSummary
     from matcher.metrics.evaluation import Evaluation
     from matcher.stages.comparing import Comparison
@@ -41,7 +42,7 @@ def run(
     """
     from matcher.stages.running import RunFolder
 
-    with RunFolder(output, strategy=strategy) as folder:
+    with RunFolder(output, strategy=strategy, fresh=job.fresh) as folder:
         with folder.timed("describe queries"):
             described_queries = describe(queries, folder / "queries", side="query", strategy=strategy, job=job)
         with folder.timed("describe references"):

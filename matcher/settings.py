@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from matcher.errors import UsageError
+
+
+def at_least(settings: Any, **least: float) -> None:
+    """UsageError if a number of the settings is smaller than it may be; null is as it was."""
+    for name, number in least.items():
+        if (value := getattr(settings, name)) is not None and value < number:
+            raise UsageError(f"{name} must be at least {number}, not {value}")
 
 
 @dataclass(frozen=True)
@@ -17,6 +26,9 @@ class ImageSettings:
 
     max_pixels: int = 100_000_000
     max_bytes: int = 256 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        at_least(self, max_pixels=1, max_bytes=1)
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,9 @@ class IndexSettings:
     on_disk: bool = False
     gpu: Literal["auto", "yes", "no"] = "auto"
 
+    def __post_init__(self) -> None:
+        at_least(self, lists=1, probes=1, code_bytes=1)
+
 
 @dataclass(frozen=True)
 class SiftSettings:
@@ -87,6 +102,9 @@ class SiftSettings:
     enlarge: float = 2.0
     keypoints: int = 360
     contrast: float = 0.01
+
+    def __post_init__(self) -> None:
+        at_least(self, short_side=16, enlarge=1, keypoints=0, contrast=0)
 
 
 @dataclass(frozen=True)
@@ -113,6 +131,9 @@ class ShortlistSettings:
     tried: int = 30
     tolerance: float = 0.05
 
+    def __post_init__(self) -> None:
+        at_least(self, per_query=0, descriptor_per_query=0, always=0, keypoints=1, neighbours=2, tried=1, tolerance=0)
+
 
 @dataclass(frozen=True)
 class SiftScorerSettings:
@@ -130,6 +151,9 @@ class SiftScorerSettings:
     matches: int = 250
     tolerance: float = 0.03
     agreement_side: int = 96
+
+    def __post_init__(self) -> None:
+        at_least(self, ratio=0, matches=1, tolerance=0, agreement_side=16)
 
 
 @dataclass(frozen=True)

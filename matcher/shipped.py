@@ -16,7 +16,8 @@ def shipped(kind: Kind, name: str = "") -> Path:
     room = shipped_room(kind)
     path = room / name
     if not path.exists() or not path.resolve().is_relative_to(room.resolve()):
-        raise MatcherError(f"matcher comes with no {kind}/{name}; there are: {', '.join(shipped_names(kind)) or 'none'}")
+        beside = [other for other in shipped_names(kind) if Path(other).parent == Path(name).parent]
+        raise MatcherError(f"matcher comes with no {kind}/{name}; there are: {', '.join(beside or shipped_names(kind)) or 'none'}")
     return path
 
 

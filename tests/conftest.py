@@ -144,22 +144,28 @@ def make_hostile():
 
 
 @pytest.fixture
-def command(capsys, monkeypatch):
+def logger_as_before():
+    """Undoes what the command line does to the logger of the package."""
+    logger = logging.getLogger("matcher")
+    before = logger.handlers[:], logger.level
+    yield
+    logger.handlers[:] = before[0]
+    logger.setLevel(before[1])
+
+
+@pytest.fixture
+def command(capsys, monkeypatch, logger_as_before):
     """Words -> (exit code, stdout, stderr) of the command line in this process."""
     from matcher.cli.main import main
 
     monkeypatch.delenv("MATCHER_DEBUG", raising=False)
-    logger = logging.getLogger("matcher")
-    before = logger.handlers[:], logger.level
 
     def run_words(*words):
         capsys.readouterr()
         code = main([str(word) for word in words])
         return code, *capsys.readouterr()
 
-    yield run_words
-    logger.handlers[:] = before[0]
-    logger.setLevel(before[1])
+    return run_words
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,10 @@ def test_a_cached_description_is_the_same(folder, tmp_path, monkeypatch):
 
 
 def test_other_settings_do_not_share_a_cache(folder, tmp_path):
-    assert fingerprint(SETTINGS) != fingerprint(SiftSettings(short_side=100, keypoints=61))
+    plain = fingerprint(SETTINGS, ImageSettings())
+    assert plain == fingerprint(SETTINGS, ImageSettings())
+    assert plain != fingerprint(SiftSettings(short_side=100, keypoints=61), ImageSettings())
+    assert plain != fingerprint(SETTINGS, ImageSettings(max_pixels=1000))
     describe(folder, ["a"], cache=tmp_path)
     few = describe(folder, ["a"], SiftSettings(short_side=100, keypoints=10), cache=tmp_path)
     assert len(few[1]) <= 10 and len(list(tmp_path.rglob("*.npz"))) == 2

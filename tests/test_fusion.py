@@ -12,13 +12,7 @@ from matcher.scoring.sift import NAMES
 from matcher.shipped import shipped
 from matcher.types import PairScores
 
-MODEL = Fusion(
-    weights=dict(zip(TERMS, (0.9, 0.2, 3.5, 1.2, -1.8, 7.4, -0.9, 5.0), strict=True)),
-    intercept=-7.4,
-    slope=0.8,
-    offset=0.3,
-    card={"by": "test"},
-)
+MODEL = Fusion(weights=dict(zip(TERMS, (0.7, 4.2, 6.4, 5.0), strict=True)), intercept=-7.4, slope=0.8, offset=0.3, card={"by": "test"})
 
 
 def scores(count=6, seed=0, **changed):
@@ -50,28 +44,23 @@ def labelled(copies=60, strangers=140, seed=0):
 
 def test_the_logit_agrees_with_a_slow_sum():
     some = scores(seed=3)
-    some.evidence["sift_agreement"][0] = -0.5
-    some.evidence["sift_spread"][1] = np.nan
+    some.evidence["sift_agreeing"][1] = np.nan
     some.evidence["descriptor_similarity"][2] = np.nan
     for row, logit in enumerate(MODEL.logit(some).tolist()):
         e = {name: 0.0 if math.isnan(values[row]) else float(values[row]) for name, values in some.evidence.items()}
         terms = {
             "log_support": math.log(1 + e["sift_support"]),
-            "log_inliers": math.log(1 + e["sift_inliers"]),
             "inlier_ratio": e["sift_inlier_ratio"],
-            "spread": e["sift_spread"],
-            "agreement": max(e["sift_agreement"], 0),
             "agreeing": e["sift_agreeing"],
-            "agreeing_inliers": e["sift_agreeing"] * math.log(1 + e["sift_inliers"]),
             "similarity": e["descriptor_similarity"],
         }
         assert logit == pytest.approx(MODEL.intercept + sum(MODEL.weights[name] * value for name, value in terms.items()), abs=1e-5)
 
 
 def test_a_model_may_leave_terms_out():
-    few = replace(MODEL, weights={"spread": 2.0})
+    few = replace(MODEL, weights={"agreeing": 2.0})
     some = scores()
-    assert np.allclose(few.logit(some), MODEL.intercept + 2 * some.evidence["sift_spread"])
+    assert np.allclose(few.logit(some), MODEL.intercept + 2 * some.evidence["sift_agreeing"])
     assert np.allclose(replace(MODEL, weights={}).logit(some), MODEL.intercept)
     assert MODEL.logit(scores(0)).shape == (0,)
 
@@ -95,7 +84,7 @@ def test_the_floor_lifts_and_never_lowers():
     assert np.allclose(lifted[[0, 2]], PROVED) and (lifted[[1, 3]] < -20).all()
 
 
-@pytest.mark.parametrize("missing", ["sift_inliers", "descriptor_similarity", "identical", "untouched"])
+@pytest.mark.parametrize("missing", ["sift_support", "descriptor_similarity", "identical", "untouched"])
 def test_missing_evidence_is_said(missing):
     some = scores()
     less = PairScores(
@@ -134,11 +123,11 @@ def test_the_shipped_model_reads():
         "{}",
         '{"weights": {}, "intercept": 0}',
         '{"weights": 5, "intercept": 0, "slope": 1, "offset": 0, "card": {}}',
-        '{"weights": {"spread": "much"}, "intercept": 0, "slope": 1, "offset": 0, "card": {}}',
-        '{"weights": {"spread": 1}, "intercept": null, "slope": 1, "offset": 0, "card": {}}',
-        '{"weights": {"spread": NaN}, "intercept": 0, "slope": 1, "offset": 0, "card": {}}',
-        '{"weights": {"spread": 1}, "intercept": 0, "slope": -1, "offset": 0, "card": {}}',
-        '{"weights": {"spread": 1}, "intercept": 0, "slope": 1, "offset": 0, "card": {}, "more": 1}',
+        '{"weights": {"agreeing": "much"}, "intercept": 0, "slope": 1, "offset": 0, "card": {}}',
+        '{"weights": {"agreeing": 1}, "intercept": null, "slope": 1, "offset": 0, "card": {}}',
+        '{"weights": {"agreeing": NaN}, "intercept": 0, "slope": 1, "offset": 0, "card": {}}',
+        '{"weights": {"agreeing": 1}, "intercept": 0, "slope": -1, "offset": 0, "card": {}}',
+        '{"weights": {"agreeing": 1}, "intercept": 0, "slope": 1, "offset": 0, "card": {}, "more": 1}',
     ],
 )
 def test_other_files_are_refused(tmp_path, content):
@@ -148,7 +137,7 @@ def test_other_files_are_refused(tmp_path, content):
 
 
 def test_unknown_terms_and_missing_files_are_refused(tmp_path):
-    write_fusion(tmp_path / "model.json", replace(MODEL, weights={"spread": 1.0, "magic": 2.0}))
+    write_fusion(tmp_path / "model.json", replace(MODEL, weights={"agreeing": 1.0, "magic": 2.0}))
     with pytest.raises(MatcherError, match="a weight for 'magic', which this matcher does not know; it knows log_support"):
         read_fusion(tmp_path / "model.json")
     with pytest.raises(MatcherError, match="cannot read"):
@@ -160,7 +149,7 @@ def test_fit_recovers_what_separates():
     model = fit(some, is_copy, seed=0, card={"made_by": "test"})
     fresh, fresh_copy = labelled(seed=1)
     found = probability(model.logit(fresh), model)
-    assert ((found > 0.5) == fresh_copy).mean() > 0.93
+    assert ((found > 0.5) == fresh_copy).mean() > 0.9
     likelihood = np.mean(np.log(np.where(fresh_copy, found, 1 - found)))
     assert likelihood > -0.25  # calibrated: a coin gives -0.69, and the share of copies alone -0.61
     assert model.card == {"made_by": "test", "copies": 60, "strangers": 140}

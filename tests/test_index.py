@@ -188,7 +188,7 @@ def test_more_lists_than_can_be_trained_are_cut_with_a_word(caplog):
     with caplog.at_level("INFO", logger="matcher"):
         index = build("ivf", clustered(800), lists=500)
     assert index._searcher.nlist == 20 and "800 rows can train 20 lists" in caplog.text
-    assert list_count(1_000_000, IndexSettings(kind="ivf")) == 4000
+    assert list_count(1_000_000, IndexSettings(kind="ivf")) == 2000
 
 
 def test_no_queries():

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -31,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
         verb = f"{words[0]} " if words and words[0] in (*VERBS, *TRAINING) else ""
         return complain(f"error: {error} (see matcher {verb}--help)", 2)
     except (MatcherError, OSError) as error:
-        return complain(f"error: {error}", 1)
+        return complain(" ".join([f"error: {error}", *getattr(error, "__notes__", ())]), 1)
     except Exception as error:
         return complain(f"error: {type(error).__name__}: {error} (unexpected; MATCHER_DEBUG=1 shows where)", 1)
     say(text)
@@ -45,7 +46,7 @@ def answer(words: Sequence[str]) -> tuple[str, int]:
         return "", 2
     verb, *rest = words
     if verb in ("-h", "--help"):
-        return overview(), 0
+        return (overview(), 0) if not rest else answer([*rest, "--help"])
     if verb == "--version":
         return f"matcher {__version__}", 0
     if verb in VERBS:
@@ -68,6 +69,7 @@ def do(verb: str, words: Sequence[str]) -> tuple[str, int]:
     except SystemExit as done:  # --help and --print_config have printed
         return "", int(done.code or 0)
     log_to_stderr(logging.WARNING if call.manner.quiet else logging.INFO)
+    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a picture is said in errors.parquet
     result = call.function(**call.arguments)
     return as_text(result, as_json=call.manner.json), int(getattr(result, "exit_code", 0))
 
@@ -82,7 +84,7 @@ def train(verb: str, words: Sequence[str]) -> tuple[str, int]:
 
 def overview() -> str:
     width = max(map(len, VERBS)) + 2
-    lines = [f"  {verb:<{width}}{one_line(verb)}" for verb in VERBS]
+    lines = [f"  {verb.replace('_', '-'):<{width}}{one_line(verb)}" for verb in VERBS]
     trainings = f"To train: matcher {'|'.join(TRAINING)} --config FILE (these take seconds to start)."
     return "\n".join(
         ["usage: matcher VERB [options]", "", *lines, "", trainings, "matcher VERB --help lists its options; matcher --version."]

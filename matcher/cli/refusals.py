@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 
 import yaml
 
+from matcher.cli.verbs import POSITIONAL
 from matcher.cli.words import config_files
 from matcher.shipped import shipped_names
 
@@ -35,8 +36,11 @@ def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[typ
     for unknown in filter(None, (pattern.search(message) for pattern in UNKNOWN)):
         key = ".".join(filter(None, (where, unknown.groupdict().get("group"), unknown["key"])))
         return f"there is no option {key}{in_file(key, words)}{nearest(key, list(known_keys(function, flags)))}"
+    if empty := [path for path in config_files(words) if Path(path).is_file() and not Path(path).read_bytes().strip()]:
+        return f"config {empty[0]} is empty: write differences into it, or leave it out"
     if missing := REQUIRED.search(message):
-        return f"still needed: {', '.join(f'--{name}' for name in missing[1].split(', '))}"
+        dashes = "" if function.__name__ in POSITIONAL else "--"
+        return f"still needed: {', '.join(dashes + name for name in missing[1].split(', '))}"
     if missing := NO_FILE.search(message):
         names = [f"experiments/{name}" for name in shipped_names("experiments") if name.endswith(".yaml")]
         return f"there is no config {missing[1]}; matcher comes with {', '.join(names)}"
@@ -70,6 +74,8 @@ def nested_keys(cls: type, prefix: str) -> Iterator[str]:
 
 def nearest(key: str, known: Sequence[str]) -> str:
     """The key that was probably meant: one that it begins, one spelt alike, or one of the same name elsewhere."""
+    if key in known:  # an argument without a flag
+        return f"; give {key} without a flag"
     last = key.rpartition(".")[2]
     begun = [name for name in known if name.startswith(key)]
     alike = get_close_matches(key, known, n=1, cutoff=0.7)

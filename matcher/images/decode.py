@@ -74,7 +74,7 @@ def read_bytes(path: str | os.PathLike[str], *, settings: ImageSettings) -> byte
             raise open_error(place, error) from error
         size = len(data)
     if size > limit:
-        excess = f"{size:,} bytes are more than the limit of {limit:,}; raise images.max_bytes to use it"
+        excess = f"{size:,} bytes are more than the limit of {limit:,}; raise strategy.images.max_bytes to use it"
         raise ImageError("too_large", f"{printable(place)}: {excess}")
     return data
 
@@ -134,7 +134,7 @@ def check_size(size: tuple[int, int], *, settings: ImageSettings) -> None:
     """Width and height from the header -> nothing, or an ImageError if that is more than the settings allow."""
     width, height = size
     if width * height > settings.max_pixels:
-        limit = f"more than the limit of {settings.max_pixels:,} pixels; raise images.max_pixels to use it"
+        limit = f"more than the limit of {settings.max_pixels:,} pixels; raise strategy.images.max_pixels to use it"
         raise ImageError("too_many_pixels", f"{width:,} x {height:,} pixels are {limit}")
     if max(size) > _LONGEST_SIDE:
         raise ImageError("too_many_pixels", f"{width:,} x {height:,} pixels: no side may be longer than {_LONGEST_SIDE:,}")
@@ -147,7 +147,7 @@ def explain(error: Exception, data: bytes) -> tuple[str, str]:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return "too_many_pixels", "its header claims far more pixels than a picture has"
     if isinstance(error, MemoryError):
-        return "too_many_pixels", "there is not enough memory to decode it; lower images.max_pixels to refuse such pictures early"
+        return "too_many_pixels", "there is not enough memory to decode it; lower strategy.images.max_pixels to refuse such pictures early"
     reason = printable(str(error).partition("\n")[0])[:120] or type(error).__name__
     kind = picture_kind(data[:64])
     if _UNSUPPORTED.search(reason):

@@ -63,20 +63,32 @@ def _identical(value: float, seen: Mapping[str, float]) -> str:
     return "the same file or the same pixels" if value >= 0.5 else ""
 
 
+def _untouched(value: float, seen: Mapping[str, float]) -> str:
+    return "the whole picture, at most resized or saved again" if value >= 0.5 else ""
+
+
 def _inliers(value: float, seen: Mapping[str, float]) -> str:
-    ratio = f" ({100 * seen['sift_inlier_ratio']:.0f} % of all matches)" if "sift_inlier_ratio" in seen else ""
+    ratio = f" ({100 * seen['sift_inlier_ratio']:.0f} % of those that could)" if "sift_inlier_ratio" in seen else ""
     if value < 1:
         return "no matching keypoints agree on one transform"
     return f"{value:,.0f} matching {'keypoint agrees' if value == 1 else 'keypoints agree'} on one transform{ratio}"
 
 
 def _inlier_ratio(value: float, seen: Mapping[str, float]) -> str:
-    return "" if "sift_inliers" in seen else f"{100 * value:.0f} % of the matching keypoints agree on one transform"
+    return "" if "sift_inliers" in seen else f"{100 * value:.0f} % of the keypoints that could match agree on one transform"
 
 
 def _agreement(value: float, seen: Mapping[str, float]) -> str:
     verb = "agree" if value >= 0.7 else "agree in part" if value >= 0.35 else "hardly agree"
     return f"the pictures' pixels {verb} there ({value:.2f})"
+
+
+def _agreeing(value: float, seen: Mapping[str, float]) -> str:
+    return f"{share(value)} of what can be compared there looks the same"
+
+
+def _said_by_inliers(value: float, seen: Mapping[str, float]) -> str:
+    return ""
 
 
 def _spread(value: float, seen: Mapping[str, float]) -> str:
@@ -89,9 +101,13 @@ def _similarity(value: float, seen: Mapping[str, float]) -> str:
 
 PHRASES: dict[str, Callable[[float, Mapping[str, float]], str]] = {
     "identical": _identical,
+    "untouched": _untouched,
     "sift_inliers": _inliers,
     "sift_inlier_ratio": _inlier_ratio,
     "sift_spread": _spread,
     "sift_agreement": _agreement,
     "descriptor_similarity": _similarity,
+    "sift_agreeing": _agreeing,
+    "sift_matches": _said_by_inliers,
+    "sift_support": _said_by_inliers,
 }

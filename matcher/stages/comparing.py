@@ -19,7 +19,7 @@ from matcher.settings import SiftSettings, Strategy
 from matcher.shortlist.neighbours import PairSimilarity
 from matcher.stages.predicting import load_fusion
 from matcher.stages.scoring import Judge, judge_rows
-from matcher.types import Pictures, Predictions
+from matcher.types import Descriptors, Pictures, Predictions
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ def similarity_of(query: FeatureSet, reference: FeatureSet, strategy: Strategy) 
     settings = strategy.descriptor
     if settings is None:
         return None
-    model, sides = load_model(settings), []
+    model, sides = load_model(settings), list[Descriptors]()
     for side, names in ((query, settings.query_views), (reference, settings.reference_views)):
         picture = ImageSet(id=side.pictures.id, path=side.pictures.path, bytes=[0], mtime_ns=[0])  # type: ignore[arg-type]
         detector = load_detector(settings, names)
         sides.append(describe_views(picture, settings, image_settings=strategy.images, names=names, model=model, detector=detector)[0])
-    return PairSimilarity(*sides, query_penalty(sides[0], reference.pictures, settings))
+    return PairSimilarity(sides[0], sides[1], query_penalty(sides[0], reference.pictures, settings))
 
 
 def describe_one(path: str, settings: SiftSettings, strategy: Strategy) -> FeatureSet:

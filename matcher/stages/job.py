@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from matcher.settings import at_least
+
 
 @dataclass(frozen=True)
 class Job:
@@ -21,3 +23,6 @@ class Job:
     on_error: Literal["skip", "raise"] = "skip"
     fresh: bool = False
     cache: str | None = None
+
+    def __post_init__(self) -> None:
+        at_least(self, workers=0)

@@ -20,12 +20,14 @@ from matcher.errors import MatcherError
 from matcher.metrics.evaluation import Evaluation
 from matcher.settings import Strategy
 from matcher.stages.describing import ERRORS
-from matcher.storage.aside import write_aside, write_json
+from matcher.stages.predicting import load_fusion
+from matcher.storage.aside import read_json, write_aside, write_json
 from matcher.storage.lock import hold
 from matcher.storage.records import read_record, write_record
 from matcher.storage.stage import Stage
 from matcher.types import Errors, PairScores, Pictures, Predictions
 
+TIMINGS = "timings.json"
 PACKAGES = ("numpy", "opencv-python", "faiss-cpu", "faiss-gpu", "pillow", "pyarrow", "torch")
 
 
@@ -58,19 +60,22 @@ class RunSummary:
 
 
 class RunFolder:
-    """A folder that one run at a time works in."""
+    """A folder that one run at a time works in. Seconds add up over the sessions of a run that is resumed."""
 
-    def __init__(self, output: str | PathLike[str], *, strategy: Strategy) -> None:
-        self.path, self.strategy = Path(output), strategy
+    def __init__(self, output: str | PathLike[str], *, strategy: Strategy, fresh: bool) -> None:
+        self.path, self.strategy, self.fresh = Path(output), strategy, fresh
         self.seconds: dict[str, float] = {}
         self.evaluation: Evaluation | None = None
 
     def __enter__(self) -> Self:
+        load_fusion(self.strategy)  # a model that is not there is missed before hours of work
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MatcherError(f"cannot make the folder {self.path}: {error.strerror}; choose another --output") from error
         self.lock = hold(self.path)
+        if not self.fresh and (self / TIMINGS).is_file():
+            self.seconds = {name: float(seconds) for name, seconds in read_json(self / TIMINGS).items()}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -81,10 +86,19 @@ class RunFolder:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Count the seconds of the block as those of a stage."""
+        """Count the seconds of the block as those of a stage, even if it is stopped; not if it is refused."""
         began = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - began, 3)
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.count(name, time.perf_counter() - began)
+            raise
+        self.count(name, time.perf_counter() - began)
+
+    def count(self, name: str, seconds: float) -> None:
+        """Add to the seconds of a stage, and write them down."""
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
+        write_json(self / TIMINGS, self.seconds)
 
     def keep(self, evaluation: Evaluation) -> None:
         """Write an evaluation beside the predictions and tell it in the summary."""
@@ -106,7 +120,6 @@ class RunFolder:
         with write_aside(self / "config.yaml") as file:
             file.write(yaml.safe_dump({"strategy": asdict(self.strategy)}, sort_keys=False).encode())
         write_json(self / "versions.json", {"matcher": __version__, **installed()})
-        write_json(self / "timings.json", self.seconds)
         predictions = read_record(self / "predictions.parquet", Predictions)
         counts = [Stage.load(self / side / "pictures", Pictures).read() for side in ("queries", "references")]
         copies = len(np.unique(predictions.query_id[predictions.probability >= 0.5]))

@@ -18,7 +18,7 @@ from matcher.errors import ImageError, MatcherError
 from matcher.features import FeatureSet
 from matcher.images.decode import load
 from matcher.scoring import sift
-from matcher.scoring.identical import could_be_untouched, is_identical, is_untouched
+from matcher.scoring.identical import LONGEST, could_be_untouched, is_identical, is_untouched
 from matcher.settings import Strategy
 from matcher.shortlist.neighbours import PairSimilarity
 from matcher.stages.describing import Side, compare_descriptors, describe_path, load_described, refuse
@@ -86,7 +86,8 @@ class Judge:
             evidence["descriptor_similarity"] = self.similarity.closest(str(first.id[0]), str(second.id[0]))
         images = (lambda: self.picture(str(first.path[0])), lambda: self.picture(str(second.path[0])))
         if could_be_untouched(first, second):
-            evidence["untouched"] = float(is_untouched(first, second, (images[0](), images[1]()), side=self.side))
+            large = (load(str(p.path[0]), settings=self.strategy.images, at_least=LONGEST) for p in (first, second))
+            evidence["untouched"] = float(is_untouched(*large))
         frame = geometry.identity() if evidence["identical"] or evidence["untouched"] else None
         if self.settings is not None:
             found, where = sift.judge(self.features(query), self.references.features(reference), images, self.settings)

@@ -100,7 +100,7 @@ def start(verbs_folder):
 
 
 @pytest.fixture
-def matcher(verbs_folder, monkeypatch, capsys):
+def matcher(verbs_folder, monkeypatch, capsys, logger_as_before):
     """Words -> (exit code, stdout, stderr) of the command line in this process."""
     from matcher.cli import main, verbs
 

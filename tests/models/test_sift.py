@@ -76,7 +76,7 @@ def test_even_units(pictures):
 
 def test_keypoints_lie_where_the_structure_is():
     image = np.full((200, 300, 3), 128, np.uint8)
-    cv2.circle(image, (225, 50), 12, (255, 255, 255), -1)  # centre at (225.5, 50.5) from the corner
+    cv2.ellipse(image, ((225, 50), (30, 20), 20), (255, 255, 255), -1)  # centre at (225.5, 50.5) from the corner
     found = extract(image, SETTINGS)
     assert len(found) and np.linalg.norm(found.point * [300, 200] - [225.5, 50.5], axis=1).min() < 1.0
     assert (np.linalg.norm(found.point * [300, 200] - [225.5, 50.5], axis=1) < 40).all()

@@ -7,7 +7,7 @@ from matcher.report.words import evidence_in_words, fact_in_words, location_in_w
 
 def test_evidence_reads_as_sentences() -> None:
     words = evidence_in_words({"sift_agreement": 0.91, "sift_inlier_ratio": 0.62, "sift_inliers": 143.0})
-    assert words == ["143 matching keypoints agree on one transform (62 % of all matches)", "the pictures' pixels agree there (0.91)"]
+    assert words == ["143 matching keypoints agree on one transform (62 % of those that could)", "the pictures' pixels agree there (0.91)"]
 
 
 def test_absent_evidence_is_not_shown() -> None:
@@ -39,7 +39,7 @@ def test_order_is_that_of_the_table() -> None:
 
 
 def test_ratio_without_inliers_and_degrees_of_agreement() -> None:
-    assert evidence_in_words({"sift_inlier_ratio": 0.5}) == ["50 % of the matching keypoints agree on one transform"]
+    assert evidence_in_words({"sift_inlier_ratio": 0.5}) == ["50 % of the keypoints that could match agree on one transform"]
     for agreement, words in ((0.5, "agree in part"), (-0.2, "hardly agree")):
         assert evidence_in_words({"sift_agreement": agreement}) == [f"the pictures' pixels {words} there ({agreement:.2f})"]
 

@@ -2,13 +2,11 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from matcher.features import pixel_key, thumbnail
-from matcher.scoring.identical import could_be_untouched, distance, is_identical, is_untouched
+from matcher.scoring.identical import could_be_untouched, excess, is_identical, is_untouched
 from matcher.types import Pictures
-
-SIDE = 96
 
 
 def described(image, file_key="a file", **changed):
@@ -38,7 +36,7 @@ def resized(image, scale):
 
 def untouched(first, second):
     a, b = described(first, "one"), described(second, "other")
-    return could_be_untouched(a, b) and is_untouched(a, b, (first, second), side=SIDE)
+    return could_be_untouched(a, b) and is_untouched(first, second)
 
 
 def test_identical_by_file_or_by_pixels(pictures):
@@ -70,23 +68,48 @@ def test_edited_pictures_are_not(pictures):
 
 def test_the_shape_counts_where_thumbnails_do_not(pictures):
     square, wide = resized(pictures["coffee"], 0.5), np.asarray(Image.fromarray(pictures["coffee"]).resize((200, 100)))
-    assert distance(described(square), described(wide)) < 3 and not could_be_untouched(described(square), described(wide))
+    assert excess(described(square), described(wide)) < 3 and not could_be_untouched(described(square), described(wide))
 
 
-def test_pictures_without_texture_must_be_closer_still():
+def page(text, size):
+    image = Image.new("RGB", (800, 1100), "white")
+    ImageDraw.Draw(image).text((80, 80), text, fill="black", font=ImageFont.load_default(size))
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("size", [12, 20, 40])
+def test_pages_with_few_words_are_told_apart(size):
+    invoice = page("Invoice 4711", size)
+    assert untouched(resaved(invoice, 30), invoice) and untouched(resized(invoice, 0.6), invoice)
+    assert not untouched(invoice, page("Receipt 0815", size)) and not untouched(invoice, page("", size))
+
+
+@pytest.mark.parametrize("radius", [4, 8, 16])
+def test_a_small_disc_is_where_it_is(radius):
+    def disc(x, y):
+        image = np.zeros((600, 800, 3), np.uint8)
+        image[np.hypot(*(np.mgrid[:600, :800] - np.array([y, x])[:, None, None])) < radius] = 255
+        return image
+
+    assert untouched(resaved(disc(400, 200)), disc(400, 200))
+    assert not untouched(disc(400, 200), disc(100, 500)) and not untouched(disc(400, 200), np.zeros((600, 800, 3), np.uint8))
+
+
+def test_pictures_of_one_colour_are_the_same_within_what_saving_changes():
     plain = np.full((100, 150, 3), 120, np.uint8)
     assert untouched(resaved(plain), plain) and untouched(resized(plain, 2), plain)
-    assert could_be_untouched(described(plain), described(plain + 2)) and not untouched(plain + 2, plain)
+    assert could_be_untouched(described(plain), described(plain + 3)) and not untouched(plain + 3, plain)
+
+
+@pytest.mark.parametrize("side", [24, 48])
+def test_very_small_pictures_are_found_again(pictures, side):
+    for name in ("astronaut", "coffee", "rocket"):
+        small = resized(pictures[name], side / max(pictures[name].shape))
+        assert untouched(resaved(small, 60), small) and untouched(pictures[name], small)
 
 
 def test_the_same_thumbnail_of_other_pixels_is_not_enough(pictures):
     rng = np.random.default_rng(0)
     first, second = (np.clip(128 + rng.normal(0, 40, (160, 160, 1)), 0, 255).astype(np.uint8).repeat(3, axis=2) for _ in range(2))
     a, b = described(first), described(first, "other", pixel_key=[pixel_key(second)])  # thumbnails equal, as those of fine noise may be
-    assert could_be_untouched(a, b) and not is_untouched(a, b, (first, second), side=160)
-
-
-def test_distance_is_a_root_mean_square():
-    dark, light = np.full((20, 20, 3), 10, np.uint8), np.full((20, 20, 3), 14, np.uint8)
-    assert distance(described(dark), described(light)) == pytest.approx(4) == distance(described(light), described(dark))
-    assert distance(described(dark), described(dark)) == 0
+    assert could_be_untouched(a, b) and not is_untouched(first, second)

@@ -36,8 +36,8 @@ def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[typ
     for unknown in filter(None, (pattern.search(message) for pattern in UNKNOWN)):
         key = ".".join(filter(None, (where, unknown.groupdict().get("group"), unknown["key"])))
         return f"there is no option {key}{in_file(key, words)}{nearest(key, list(known_keys(function, flags)))}"
-    if odd := [path for path in config_files(words) if Path(path).is_file() and not isinstance(content(path), dict)]:
-        return f"config {odd[0]} is no YAML with keys and values: {' '.join(message.split())}"
+    if empty := [path for path in config_files(words) if Path(path).is_file() and not Path(path).read_bytes().strip()]:
+        return f"config {empty[0]} is empty: write differences into it, or leave it out"
     if missing := REQUIRED.search(message):
         dashes = "" if function.__name__ in POSITIONAL else "--"
         return f"still needed: {', '.join(dashes + name for name in missing[1].split(', '))}"

@@ -86,13 +86,19 @@ class RunFolder:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Count the seconds of the block as those of a stage, even if it is stopped."""
+        """Count the seconds of the block as those of a stage, even if it is stopped; not if it is refused."""
         began = time.perf_counter()
         try:
             yield
-        finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - began, 3)
-            write_json(self / TIMINGS, self.seconds)
+        except KeyboardInterrupt:
+            self.count(name, time.perf_counter() - began)
+            raise
+        self.count(name, time.perf_counter() - began)
+
+    def count(self, name: str, seconds: float) -> None:
+        """Add to the seconds of a stage, and write them down."""
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
+        write_json(self / TIMINGS, self.seconds)
 
     def keep(self, evaluation: Evaluation) -> None:
         """Write an evaluation beside the predictions and tell it in the summary."""

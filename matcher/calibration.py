@@ -16,11 +16,15 @@ def probability(logit: NDArray[np.float64], fusion: Fusion) -> NDArray[np.float6
     return 1 / (1 + np.exp(-calibrated))
 
 
+def likeliest_first(scores: PairScores, logit: NDArray[np.float64], fusion: Fusion) -> NDArray[np.int64]:
+    """Pair scores (P,) and their logits (P,) -> rows (P,) in the order of their predictions; equal ones in the order of their ids."""
+    return np.lexsort((scores.reference_id, scores.query_id, -probability(logit, fusion)))
+
+
 def predict(scores: PairScores, logit: NDArray[np.float64], fusion: Fusion) -> Predictions:
-    """Pair scores (P,) and their logits (P,) -> predictions, likeliest first; equal ones in the order of their ids."""
-    found = probability(logit, fusion)
-    order = np.lexsort((scores.reference_id, scores.query_id, -found))
-    scores, found = scores.take(order), found[order]
+    """Pair scores (P,) and their logits (P,) -> predictions, likeliest first."""
+    order = likeliest_first(scores, logit, fusion)
+    scores, found = scores.take(order), probability(logit, fusion)[order]
     known = np.asarray(np.isfinite(scores.frame).all(axis=(1, 2)))
     on_reference = [covered_share(frame) if ok else np.nan for frame, ok in zip(scores.frame, known, strict=True)]
     on_query = [covered_share(invert(frame)) if ok else np.nan for frame, ok in zip(scores.frame, known, strict=True)]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matcher.calibration import predict, probability
+from matcher.calibration import likeliest_first, predict, probability
 from matcher.fusion import Fusion
 from matcher.geometry import flip, from_box, identity, turn
 from matcher.types import PairScores
@@ -40,7 +40,7 @@ def test_predictions_are_sorted_with_everything_that_belongs_to_them():
     some = scores([identity(), from_box(0, 0, 0.5, 0.5), NONE])
     found = predict(some, np.array([0.0, 2.0, 1.0]), MODEL)
     assert found.query_id.tolist() == ["q1", "q2", "q0"] and found.reference_id.tolist() == ["r1", "r2", "r0"]
-    assert found.evidence["sift_inliers"].tolist() == [1, 2, 0]
+    assert found.evidence["sift_inliers"].tolist() == [1, 2, 0] == likeliest_first(some, np.array([0.0, 2.0, 1.0]), MODEL).tolist()
     assert np.allclose(found.probability, probability(np.array([2.0, 1.0, 0.0]), MODEL)) and np.array_equal(found.score, found.probability)
     assert np.array_equal(found.frame, np.stack([from_box(0, 0, 0.5, 0.5), NONE, identity()]), equal_nan=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from matcher.errors import MatcherError
 from matcher.metrics import calibration, location, ranking
 from matcher.metrics.bootstrap import Interval, Measure, bootstrap, difference
 from matcher.metrics.calibration import ReliabilityBin
@@ -80,7 +81,7 @@ def evaluate(
 
     Files are as in ScoredPairs.read, GroundTruth.read and Edits.read; MatcherError says what is wrong with them.
     """
-    judged = judge(as_pairs(predictions), as_truth(ground_truth))
+    judged = judge_known(as_pairs(predictions), as_truth(ground_truth))
     known = as_edits(edits)
     rows = edits_of_pairs(known, judged) if known is not None else np.full(len(judged.pairs), -1)
     overlaps = overlaps_of_pairs(judged, known, rows)
@@ -125,11 +126,22 @@ def evaluate_difference(
     """
     truth, known, measures, most = as_truth(ground_truth), as_edits(edits), [], 0
     for predictions in (first, second):
-        judged = judge(as_pairs(predictions), truth)
+        judged = judge_known(as_pairs(predictions), truth)
         rows = edits_of_pairs(known, judged) if known is not None else np.full(len(judged.pairs), -1)
         measures.append(measure_all(judged, overlaps_of_pairs(judged, known, rows)))
         most = max(most, len(judged.ranking.query))
     return bootstrap(difference(*measures), len(truth.queries()), resamples=resamples, seed=seed, rows=most)
+
+
+def judge_known(predictions: ScoredPairs, truth: GroundTruth) -> Judged:
+    """Predictions and ground truth -> which are right. MatcherError if there are predictions, but for no query of the ground truth."""
+    listed = truth.queries()
+    if len(predictions) and not set(listed) & set(predictions.query_id.tolist()):
+        raise MatcherError(
+            f"none of the {len(listed)} queries of the ground truth (the first is {listed[0]!r}) is in the predictions (the first is "
+            f"for {str(predictions.query_id[0])!r}): give a ground truth with columns query_id,reference_id and the ids of the predictions"
+        )
+    return judge(predictions, truth)
 
 
 def overlaps_of_pairs(judged: Judged, edits: Edits | None, rows: Integers) -> Overlaps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
@@ -10,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matcher.errors import MatcherError
-from matcher.metrics.csv_file import read_columns, read_numbers
+from matcher.metrics.csv_file import read_columns, read_numbers, read_rows
 from matcher.types import Record, Text, column
 
 R = TypeVar("R", bound=Record)
+WORDS = re.compile(r"[A-Za-z_ -]+")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,6 +41,7 @@ class GroundTruth(Record):
         queries, references = read_columns(path, ("query_id", "reference_id"), header=False)
         if not queries:
             raise MatcherError(f"{path} lists no queries")
+        refuse_other_header(path, queries, references)
         check_ids(path, "query_id", queries)
         return made(path, cls, query_id=queries, reference_id=references)
 
@@ -89,6 +92,16 @@ def read_frame(path: str | Path, query_id: str, text: str) -> NDArray[np.float64
     if len(numbers) != 9:
         raise MatcherError(f"{path}, frame of {query_id}: expected 9 numbers separated by spaces, found {len(numbers)}")
     return np.array(numbers).reshape(3, 3)
+
+
+def refuse_other_header(path: str | Path, queries: list[str], references: list[str]) -> None:
+    """MatcherError if the first line was read as a pair but looks like a header: words, above ids with digits or named "id"."""
+    first = next(read_rows(Path(path)))[1]
+    if first != [queries[0], references[0]] or not all(map(WORDS.fullmatch, first)):
+        return
+    above_digits = len(queries) > 1 and all(any(map(str.isdigit, query)) for query in queries[1:])
+    if above_digits or any(re.fullmatch(r"(.*[_ -])?id", field, re.IGNORECASE) for field in first):
+        raise MatcherError(f"{path} begins with {','.join(first)}, which looks like a header: name the columns query_id,reference_id")
 
 
 def check_ids(path: str | Path, name: str, ids: list[str]) -> None:

@@ -38,7 +38,7 @@ def describe_path(place: str | PathLike[str], folder: Path, *, side: Side, strat
     folder.mkdir(parents=True, exist_ok=True)
     undecoded = describe_images(images, folder, side=side, strategy=strategy, job=job)
     errors = Errors.concat([unread, undecoded])
-    write_record(folder / IMAGES, images)
+    write_record(folder / IMAGES, images, extra=images.extra)
     write_record(folder / ERRORS, errors)
     if len(errors):
         log.warning("%d of %d %s cannot be used, see %s", len(errors), len(images) + len(unread), plural, folder / ERRORS)

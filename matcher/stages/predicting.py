@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from matcher import __version__
-from matcher.calibration import predict
-from matcher.errors import MatcherError
+from matcher.calibration import likeliest_first, predict
+from matcher.errors import MatcherError, UsageError
 from matcher.fusion import Fusion, fit, read_fusion, write_fusion
 from matcher.metrics.predicted import write_predictions_csv
 from matcher.metrics.truth import GroundTruth
@@ -33,19 +34,24 @@ def fuse_scores(pair_scores: Path, output: Path, *, strategy: Strategy) -> Path:
     seen = np.isfinite(scores.evidence["identical"]) if scores.evidence else np.zeros(len(scores), dtype=bool)
     scores, table = scores.take(seen), stage.extra()
     extra = {name: table.column(name).filter(seen) for name in table.column_names}
-    if clash := [name for name in extra if name == LOGIT]:
-        raise MatcherError(f"{pair_scores} carries a column {clash[0]!r} of its own: rename it in the list of pairs")
-    write_record(output, scores, extra={LOGIT: load_fusion(strategy).logit(scores), **extra})
+    write_record(output, scores, extra={**extra, LOGIT: load_fusion(strategy).logit(scores)})
     return output
 
 
 def calibrate_scores(fused: Path, output: Path, *, strategy: Strategy) -> Path:
-    """File of fused pair scores -> predictions.parquet, and a CSV with query_id, reference_id and score beside it."""
+    """File of fused pair scores -> predictions.parquet, and a CSV with query_id, reference_id and score beside it.
+
+    The columns that the pairs and the pictures brought along are in the Parquet file.
+    """
+    if output.suffix.lower() != ".parquet":
+        raise UsageError(f"--output {output} must end in .parquet: the CSV is written beside it, as {output.with_suffix('.csv').name}")
     scores, table = read_record(fused, PairScores), read_extra(fused)
     if LOGIT not in table.column_names:
         raise MatcherError(f"{fused} has no column {LOGIT!r}: make it with `matcher fuse`")
-    predictions = predict(scores, from_arrow(table.column(LOGIT), "float64"), load_fusion(strategy))
-    write_record(output, predictions)
+    logit, fusion = from_arrow(table.column(LOGIT), "float64"), load_fusion(strategy)
+    predictions = predict(scores, logit, fusion)
+    own = table.drop_columns([LOGIT]).take(pa.array(likeliest_first(scores, logit, fusion))).combine_chunks()
+    write_record(output, predictions, extra={name: own.column(name) for name in own.column_names})
     write_predictions_csv(output.with_suffix(".csv"), predictions.query_id, predictions.reference_id, predictions.score)
     return output
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import asdict
 from functools import lru_cache
 from os import PathLike
@@ -17,50 +18,82 @@ from matcher.engine.local import run_shards
 from matcher.errors import ImageError, MatcherError
 from matcher.features import FeatureSet
 from matcher.images.decode import load
+from matcher.images.table import ImageSet
 from matcher.scoring import sift
 from matcher.scoring.identical import LONGEST, could_be_untouched, is_identical, is_untouched
 from matcher.settings import Strategy
 from matcher.shortlist.neighbours import PairSimilarity
-from matcher.stages.describing import Side, compare_descriptors, describe_path, load_described, refuse
+from matcher.stages.describing import ERRORS, IMAGES, Side, compare_descriptors, describe_path, load_described, refuse
 from matcher.stages.job import Job
+from matcher.stages.predicting import LOGIT
 from matcher.storage.columns import from_arrow, to_arrow
 from matcher.storage.manifest import MANIFEST_NAME
+from matcher.storage.records import EVIDENCE, read_extra, read_record, write_record
 from matcher.storage.stage import Stage
 from matcher.storage.tables import read_table
-from matcher.types import Candidates, Errors, PairScores
+from matcher.types import Candidates, Errors, PairScores, Predictions
 
 Place = str | PathLike[str]
 SHARD = 64  # pairs
 PICTURES = 256  # decoded pictures kept at hand
 NAMES = ("identical", "untouched", *sift.NAMES, "descriptor_similarity")
+SIDES: tuple[Side, Side] = ("query", "reference")
+TAKEN = {LOGIT, *(name for name, _, _ in Predictions.columns())} - {"query_id", "reference_id"}  # columns that later steps add
+TAKEN_STARTS = (EVIDENCE, *(f"{side}." for side in SIDES))
+log = logging.getLogger("matcher")
 
 
 def score_list(pairs: Place, queries: Place, references: Place, output: Path, *, strategy: Strategy, job: Job) -> Path:
     """List of pairs and two places (pictures, or folders that describe wrote) -> the folder of finished pair scores.
 
-    Places that are not described yet are described into folders named for the output, beside it.
+    Places that are not described yet are described into folders named for the output, beside it. The pairs that could not be
+    scored are listed in errors.parquet.
     """
-    folders = described(queries, "query", output, strategy, job), described(references, "reference", output, strategy, job)
+    table = read_pairs(Path(pairs))
+    folders = [described(place, side, output, strategy, job) for place, side in zip((queries, references), SIDES, strict=True)]
+    for folder, side in zip(folders, SIDES, strict=True):
+        table = add_columns(table, folder, side)
     (first, query_print), (second, reference_print) = (load_described(folder) for folder in folders)
-    similarity, prints = compare_descriptors(*folders, second.pictures, strategy)
+    similarity, prints = compare_descriptors(folders[0], folders[1], second.pictures, strategy)
     made_of = {"queries": query_print, "references": reference_print, **prints}
     judge = Judge(first, second, strategy, similarity=similarity)
-    return score_pairs(read_pairs(Path(pairs)), output, judge, strategy=strategy, job=job, made_of=made_of).folder
+    stage = score_pairs(table, output, judge, strategy=strategy, job=job, made_of=made_of)
+    errors = stage.errors()
+    write_record(output / ERRORS, errors)
+    if len(errors):
+        log.warning("%d of %d pairs could not be scored, see %s", len(errors), len(table), output / ERRORS)
+    return stage.folder
 
 
 def described(place: Place, side: Side, output: Path, strategy: Strategy, job: Job) -> Path:
     """Pictures, or a folder that describe wrote -> a folder that describe wrote."""
-    if (Path(place) / "keypoints" / MANIFEST_NAME).is_file():
-        return Path(place)
+    folder = Path(place)
+    if (folder / "keypoints" / MANIFEST_NAME).is_file():
+        return folder
     return describe_path(place, output.with_name(f"{output.name}_{side}"), side=side, strategy=strategy, job=job)
 
 
 def read_pairs(path: Path) -> pa.Table:
     """Folder of candidates, or CSV or Parquet file with query_id and reference_id -> table. The candidates' frames are left out."""
     if not path.is_dir():
-        return read_table(path, columns={"query_id": "text", "reference_id": "text"})
+        table = read_table(path, columns={"query_id": "text", "reference_id": "text"})
+        if taken := [name for name in table.column_names if name in TAKEN or name.startswith(TAKEN_STARTS)]:
+            raise MatcherError(f"{path}: rename the column {', '.join(map(repr, taken))}, matcher writes columns of such names itself")
+        return table
     found = Stage.load(path, Candidates).read()
     return pa.table({name: to_arrow(getattr(found, name)) for name in ("query_id", "reference_id", "similarity", "source")})
+
+
+def add_columns(pairs: pa.Table, folder: Path, side: Side) -> pa.Table:
+    """Pairs and a folder that describe wrote -> the pairs with the pictures' own columns, as query.NAME; null where the id is unknown."""
+    own = read_extra(folder / IMAGES)
+    if not own.num_columns:
+        return pairs
+    number = {id_: row for row, id_ in enumerate(read_record(folder / IMAGES, ImageSet).id.tolist())}
+    rows = pa.array([number.get(id_) for id_ in from_arrow(pairs.column(f"{side}_id"), "text").tolist()], pa.int64())
+    for name in own.column_names:
+        pairs = pairs.append_column(f"{side}.{name}", own.column(name).take(rows))
+    return pairs
 
 
 class Judge:
@@ -102,7 +135,7 @@ def score_pairs(pairs: pa.Table, folder: Path, judge: Judge, *, strategy: Strate
     check_unique(query_ids, reference_ids)
     own = [name for name in pairs.column_names if name not in ("query_id", "reference_id")]
     config = {"images": asdict(strategy.images), "scorers": asdict(strategy.scorers)}
-    inputs = {**made_of, "pairs": fingerprint(query_ids, reference_ids)}
+    inputs = {**made_of, "pairs": fingerprint(pairs)}
     stage = Stage.open(folder, PairScores, config=config, inputs=inputs, items=len(pairs), items_per_shard=SHARD, fresh=job.fresh)
 
     def work(rows: range) -> tuple[PairScores, Errors, dict[str, pa.ChunkedArray]]:
@@ -148,7 +181,11 @@ def check_unique(query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_]) -
         seen.add(pair)
 
 
-def fingerprint(query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_]) -> str:
-    """Pairs -> how many, and a digest of their ids in order."""
-    text = repr(list(zip(query_ids.tolist(), reference_ids.tolist(), strict=True)))
-    return f"{len(query_ids)} pairs, {hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+def fingerprint(pairs: pa.Table) -> str:
+    """Pairs -> how many, and a digest of all their columns, rows in order."""
+    digest = hashlib.sha256()
+    for name, column in zip(pairs.column_names, pairs.columns, strict=True):
+        # nanoseconds do not fit Python's own times
+        values = column.to_numpy().tolist() if pa.types.is_temporal(column.type) else column.to_pylist()
+        digest.update(repr((name, str(column.type), values)).encode("utf-8", "surrogatepass"))
+    return f"{len(pairs)} pairs, {digest.hexdigest()[:16]}"

@@ -3,6 +3,7 @@
     manifest.json         record, versions, config, inputs, shards; written first
     part-00000.parquet    the record of shard 0, with errors-00000.parquet beside it if some items were bad
     part-00000.json       size and sha256 of these files; written last: a shard is done when this file and those it names are there
+    errors.parquet        the bad items of all shards, where the stage's verb gathers them for people to read
 
 So a process may be killed at any moment: what is not done is computed again, what is done never is, and the bytes come
 out the same. A part that was damaged later is refused when it is read.
@@ -30,7 +31,7 @@ from matcher.types import Errors, Record
 
 R = TypeVar("R", bound=Record)
 PathLike = str | os.PathLike[str]
-SHARD_FILE = re.compile(r"(part|errors)-\d{5,}\.(parquet|json)")
+SHARD_FILE = re.compile(r"(part|errors)-\d{5,}\.(parquet|json)|errors\.parquet")
 log = logging.getLogger("matcher")
 
 

@@ -97,8 +97,15 @@ def test_queries_that_are_not_listed_are_dropped_and_counted(files, caplog):
     assert (result.dropped, result.predictions) == (2, 4)
     assert result.micro_ap.value == pytest.approx(0.805556, abs=1e-6)
     assert "2 predictions left out" in str(result) and not caplog.records
-    evaluate(ScoredPairs.from_scores(["Q1.jpg"], ["r1"], [1]), files("truth"), **SMALL)
-    assert "do the ids match (Q1.jpg and q1)" in caplog.text
+
+
+def test_a_ground_truth_of_other_queries_is_refused(files):
+    other = ScoredPairs.from_scores(["Q1.jpg"], ["r1"], [1])
+    told = r"none of the 5 queries of the ground truth \(the first is 'q1'\).*'Q1.jpg'.*query_id,reference_id"
+    with pytest.raises(MatcherError, match=told):
+        evaluate(other, files("truth"), **SMALL)
+    with pytest.raises(MatcherError, match=told):
+        evaluate_difference(files("b"), other, files("truth"), **SMALL)
 
 
 def test_several_references_of_one_query():
@@ -127,8 +134,8 @@ def test_as_json_and_as_text(files):
 
 
 def test_edits_of_another_set_are_refused(files):
-    with pytest.raises(MatcherError, match="no pair of the ground truth, such as a, b"):
-        evaluate(files("b"), GroundTruth(query_id=["a"], reference_id=["b"]), edits=files("edits"), **SMALL)
+    with pytest.raises(MatcherError, match="no pair of the ground truth, such as q1, r5"):
+        evaluate(files("b"), GroundTruth(query_id=["q1"], reference_id=["r5"]), edits=files("edits"), **SMALL)
 
 
 def test_paired_difference(files):

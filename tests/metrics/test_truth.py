@@ -32,8 +32,17 @@ def test_ground_truth_with_and_without_header(tmp_path, text):
 
 
 @pytest.mark.parametrize(
+    "text", ["cat,dog\ncow,\n", "cat,dog\n", "query_id,reference_id\ncat,dog\nq2,r2\n", "cat,\nq2,r2\n", "cat,dog\nq2,r\ncow,\n"]
+)
+def test_ids_that_are_words_are_no_header(tmp_path, text):
+    assert GroundTruth.read(written(tmp_path, text)).queries()[0] == "cat"
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("a,b\nq1,r1\nq2,\n", "file.csv begins with a,b, which looks like a header: name the columns query_id,reference_id"),
+        ("copy id,original\ncat,dog\n", "file.csv begins with copy id,original, which looks like a header"),
         ("", "file.csv is empty: expected columns query_id, reference_id"),
         ("query_id,reference_id\n", "file.csv lists no queries"),
         ("query_id,ref\nq1,r1\n", "file.csv has no column reference_id: found query_id, ref"),

@@ -71,6 +71,11 @@ def test_a_model_that_is_not_there(finished, command, tmp_path, name, told):
     assert code == 1 and told in complaint and len(complaint.splitlines()) == 1
 
 
+def test_calibrate_writes_parquet_and_nothing_over_it(finished, command, tmp_path):
+    code, _, complaint = command("calibrate", "--fused", finished[0] / "fused.parquet", "--output", tmp_path / "out.csv")
+    assert code == 2 and "must end in .parquet" in complaint and not list(tmp_path.iterdir())
+
+
 def test_calibrate_wants_fused_scores(finished, command, tmp_path):
     part = finished[0] / "pair_scores" / "part-00000.parquet"
     code, _, complaint = command("calibrate", "--fused", part, "--output", tmp_path / "out.parquet")

@@ -1,13 +1,18 @@
 """A list of candidate pairs that the user brings."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from matcher.storage.records import read_record
+from matcher.pipeline import run
+from matcher.stages.scoring import fingerprint
+from matcher.storage.records import read_extra, read_record
 from matcher.storage.stage import Stage
-from matcher.types import PairScores, Predictions
+from matcher.types import Errors, PairScores, Predictions
 
 ROWS = [
     ("007", "moon", "cropped", "first"),
@@ -47,10 +52,12 @@ def test_the_list_keeps_its_order_and_columns(prediction_of, score, pairs, tmp_p
 
 
 def test_unknown_ids_are_errors_and_have_no_evidence(score, command, pairs, tmp_path):
-    score(pairs)
+    _, _, complaint = score(pairs)
+    assert f"2 of 5 pairs could not be scored, see {tmp_path / 'scored' / 'errors.parquet'}" in complaint
     stage = Stage.load(tmp_path / "scored", PairScores)
     scores, errors = stage.read(), stage.errors()
     assert errors.id.tolist() == ["turned nobody", "stranger chelsea"] and set(errors.code.tolist()) == {"missing"}
+    assert read_record(tmp_path / "scored" / "errors.parquet", Errors).id.tolist() == errors.id.tolist()
     assert "'nobody'" in errors.message[0] and "reference" in errors.message[0] and "query" in errors.message[1]
     for values in (*scores.evidence.values(), scores.frame):
         assert np.isnan(values[[2, 4]]).all()
@@ -60,6 +67,10 @@ def test_unknown_ids_are_errors_and_have_no_evidence(score, command, pairs, tmp_
     assert code == 0
     found = read_record(tmp_path / "answers.parquet", Predictions)
     assert sorted(found.query_id.tolist()) == ["cropped", "cropped", "turned"]
+    note = {(query, reference): (weight, note) for weight, reference, query, note in ROWS}
+    own = read_extra(tmp_path / "answers.parquet").to_pydict()
+    given = [note[pair] for pair in zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True)]
+    assert list(zip(own["weight"], own["note"], strict=True)) == given and set(own) == {"weight", "note"}
     assert (tmp_path / "answers.csv").read_text().startswith("query_id,reference_id,score\n")
 
 
@@ -80,7 +91,6 @@ def test_pictures_may_be_given_undescribed(library, prediction_of, tmp_path, com
     [
         ("query_id,reference_id\nhalf,page\nhalf,moon\nhalf,page\n", "half, page again in row 3"),
         ("query,reference_id\nhalf,page\n", "lacks the column 'query_id'; it has: query, reference_id"),
-        ("query_id,reference_id,frame\nhalf,page,1\n", "'frame'"),
         ("", "is empty"),
         ("query_id,reference_id\nhalf\n", "pairs.csv"),
     ],
@@ -90,6 +100,84 @@ def test_a_list_that_cannot_be_used(score, tmp_path, text, told):
     code, printed, complaint = score(tmp_path / "pairs.csv")
     assert code == 1 and printed == "" and len(complaint.splitlines()) == 1
     assert told in complaint
+
+
+@pytest.mark.parametrize("name", ["frame", "logit", "score", "flip", "evidence.mine", "query.label"])
+def test_columns_with_names_of_ours_are_refused_before_anything_is_described(library, command, tmp_path, name):
+    (tmp_path / "pairs.csv").write_text(f"query_id,reference_id,note,{name}\nhalf,page,x,1\n")
+    places = ("--queries", library.queries, "--references", library.references, "--output", tmp_path / "scored")
+    code, _, complaint = command("score", "--pairs", tmp_path / "pairs.csv", *places, "--quiet")
+    assert code == 1 and f"rename the column {name!r}" in complaint and len(complaint.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.csv"]
+
+
+def test_a_list_whose_own_columns_changed_is_another_list(score, command, pairs, tmp_path):
+    score(pairs)
+    pairs.write_text(pairs.read_text().replace("third", "changed"))
+    code, _, complaint = score(pairs)
+    assert code == 1 and "inputs.pairs" in complaint and "--fresh" in complaint
+
+
+def test_the_fingerprint_covers_every_column_and_not_the_chunks():
+    one = {"query_id": ["a", "b"], "n": [1, None], "when": pa.array([1, 2], pa.timestamp("ns")), "box": [[1], None]}
+    table = pa.table(one)
+    assert fingerprint(table) == fingerprint(pa.concat_tables([table.slice(0, 1), table.slice(1)]))
+    others = [{"n": [1, 2]}, {"when": pa.array([1, 3], pa.timestamp("ns"))}, {"box": [[2], None]}, {"n": pa.array([1, None], pa.int32())}]
+    assert len({fingerprint(pa.table({**one, **other})) for other in [{}, *others]}) == 5
+
+
+@pytest.fixture(scope="module")
+def labelled(library, tmp_path_factory):
+    """Tables of some queries and references with columns of their own, a run on them, and the label by query."""
+    folder = tmp_path_factory.mktemp("labelled")
+    labels = {"cropped": "a person", "half": 'a "page", half', "horse": ""}
+    with (folder / "q.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["id", "path", "label", "weight"], *([n, place(library.queries, n), label, "007"] for n, label in labels.items())]
+        )
+    names = ["astronaut", "page", "moon"]
+    paths = [place(library.references, name) for name in names]
+    pq.write_table(pa.table({"id": names, "path": paths, "label": [1, None, 3]}), folder / "r.parquet")
+    run(folder / "q.csv", folder / "r.parquet", folder / "out")
+    return folder, labels
+
+
+def place(folder: Path, name: str) -> str:
+    return str(next(folder.glob(f"{name}.*")))
+
+
+def test_the_pictures_own_columns_reach_the_predictions(labelled):
+    folder, labels = labelled
+    images = read_extra(folder / "out" / "queries" / "images.parquet").to_pydict()
+    assert images == {"label": list(labels.values()), "weight": ["007"] * 3}
+    found = read_record(folder / "out" / "predictions.parquet", Predictions)
+    own = read_extra(folder / "out" / "predictions.parquet").to_pydict()
+    assert {"cropped", "half"} <= set(found.query_id.tolist())
+    assert own["query.label"] == [labels[query] for query in found.query_id.tolist()] and set(own["query.weight"]) == {"007"}
+    numbers = {"astronaut": 1.0, "page": float("nan"), "moon": 3.0}
+    assert np.array_equal(own["reference.label"], [numbers[name] for name in found.reference_id.tolist()], equal_nan=True)
+    assert (folder / "out" / "predictions.csv").read_text().startswith("query_id,reference_id,score\n")
+    assert "a person" not in (folder / "out" / "predictions.csv").read_text() and (folder / "out" / "report.html").is_file()
+
+
+def test_a_resumed_run_with_own_columns_gives_the_same_bytes(labelled, small_shards, tmp_path):
+    folder, _ = labelled
+    out, files = folder / "out", ("predictions.parquet", "predictions.csv", "queries/images.parquet")
+    before = {name: (out / name).read_bytes() for name in files}
+    (out / "pair_scores" / "part-00000.json").unlink()
+    run(folder / "q.csv", folder / "r.parquet", out)
+    with small_shards():
+        run(folder / "q.csv", folder / "r.parquet", tmp_path / "again")
+    for name in files:
+        assert (out / name).read_bytes() == before[name], name
+    assert (tmp_path / "again" / "predictions.parquet").read_bytes() == before["predictions.parquet"]
+
+
+def test_scores_begin_anew_over_their_own_list_of_errors(score, command, finished, pairs, tmp_path):
+    score(pairs)
+    sides = ("--queries", finished[0] / "queries", "--references", finished[0] / "references")
+    code, _, complaint = command("score", "--pairs", pairs, *sides, "--output", tmp_path / "scored", "--fresh")
+    assert code == 0, complaint
 
 
 def test_a_list_without_rows(score, command, tmp_path):

@@ -15,8 +15,6 @@ from matcher.training.losses import info_nce, koleo, overlap_of
 from matcher.training.memory import Memory
 from matcher.training.mixing import mix_views
 from matcher.training.model_training import ModelTraining
-from matcher.training.model_training import follow as follow
-from matcher.training.model_training import parameter_groups as parameter_groups
 from matcher.training.photo_pairs import PairBatch
 from matcher.training.settings import AlarmSettings, LossSettings, OptimiserSettings
 

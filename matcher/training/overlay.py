@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from matcher.errors import MatcherError, UsageError
+from matcher.errors import MatcherError
 from matcher.metrics.detection import rank_boxes
 from matcher.metrics.ranking import recall_at_precision
 from matcher.models.overlay_yolo import CLASSES, Detections, OverlayDetector
-from matcher.training.descriptor import follow, parameter_groups
+from matcher.training.model_training import ModelTraining
 from matcher.training.overlay_scenes import SceneBatch
-from matcher.training.schedule import learning_rate_share
 from matcher.training.settings import OptimiserSettings
 
 TERMS = ("box", "class", "edges")  # of the loss
 LEAST_CONFIDENCE = 0.05  # of the boxes that validation looks at
 
 
-class OverlayTraining(LightningModule):
+class OverlayTraining(ModelTraining):
     """Trains an OverlayDetector on OverlayScenes.
 
     Args:
@@ -42,41 +39,27 @@ class OverlayTraining(LightningModule):
         seed: int = 0,
         optimiser: OptimiserSettings = OptimiserSettings(learning_rate=2e-3, warm_up=100, average=0.99),
     ) -> None:
-        super().__init__()
-        self.detector = OverlayDetector(size=size, width=width, depth=depth, seed=seed).to(memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.detector).requires_grad_(False) if optimiser.average else None
-        self.optimiser = optimiser
+        super().__init__(OverlayDetector(size=size, width=width, depth=depth, seed=seed).to(memory_format=torch.channels_last), optimiser)
         self.found: list[tuple[Detections, Any, Any]] = []  # of validation: what was found, true boxes and classes of each picture
 
     @property
     def size(self) -> int:
         """Longer side of the pictures that the detector sees, in pixels."""
-        return self.detector.size
-
-    @property
-    def result(self) -> OverlayDetector:
-        """What the training is for: the detector with the averaged weights, if there is an average."""
-        return self.detector if self.average is None else self.average
+        return int(self.model.size)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, h, w), 0 to 1 -> boxes (B, A, 4) and probabilities (B, A, 3), by the result."""
         return self.result.decode(self.result(pictures))
 
     def training_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
-        self.detector.train()
-        raw = self.detector(batch.pixels.to(memory_format=torch.channels_last))
-        terms = self.detector.loss(raw, batch.boxes, batch.classes)
+        raw = self.model(batch.pixels.to(memory_format=torch.channels_last))
+        terms = self.model.loss(raw, batch.boxes, batch.classes)
         loss = terms.sum()
         if self.trainer.global_step % self.trainer.log_every_n_steps == 0 and not loss.isfinite():
             raise MatcherError(f"the loss is {loss.item()} at step {self.trainer.global_step:,}: lower the learning rate")
         logged = {"train_loss": loss, **{f"train_{name}": term for name, term in zip(TERMS, terms, strict=True)}}
         self.log_dict(logged, batch_size=len(batch.pixels))
         return loss
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.average is not None:
-            step = self.trainer.global_step
-            follow(self.average, self.detector, keep=min(self.optimiser.average, (1 + step) / (10 + step)))
 
     def on_validation_epoch_start(self) -> None:
         self.found = []
@@ -99,16 +82,3 @@ class OverlayTraining(LightningModule):
             recall, threshold = recall_at_precision(rank_boxes(boxes, confidence, truth), 0.9)
             ending = f"_{name.split()[0]}" if number else ""
             self.log_dict({f"val_recall_at_p90{ending}": float(recall), f"val_threshold{ending}": float(threshold)})
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        steps = self.trainer.max_steps
-        if steps < 1:
-            raise UsageError("set trainer.max_steps: learning rate and hardness follow the share of the steps that is done")
-        settings = self.optimiser
-        optimiser = torch.optim.AdamW(list(parameter_groups(self.detector, settings.weight_decay)), lr=settings.learning_rate, fused=True)
-
-        def share(step: int) -> float:
-            return learning_rate_share(step, steps=steps, warm_up=settings.warm_up, final=settings.final)
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -42,7 +42,7 @@ class Publish(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         card = self.make_card(trainer)
-        save(self.path, pl_module.result, card)
+        save(self.path, pl_module.result, card, half=True)
         log.info("wrote %s (step %d of %d)", self.path, trainer.global_step, trainer.max_steps)
 
     def make_card(self, trainer: Trainer) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def test_same_seed_same_losses(folder):
 def test_the_average_follows_and_is_the_result(folder):
     module = train(folder)[1]
     assert module.result is module.average
-    pairs = zip(module.average.parameters(), module.detector.parameters(), strict=True)
+    pairs = zip(module.average.parameters(), module.model.parameters(), strict=True)
     assert any(not torch.equal(average, last) for average, last in pairs)
     assert all(tensor.isfinite().all() for tensor in module.average.state_dict().values())
 

@@ -261,6 +261,47 @@ def make_background(
     return background.make_background(photos, output, strategy=strategy, pictures=pictures, seed=seed, workers=workers)
 
 
+def contact_sheet(
+    photos: Place,
+    output: Place,
+    *,
+    recipe: str = "benchmark",
+    rows: int = 4,
+    seed: int = 0,
+    hardness: float = 1.0,
+    cache: Place | None = None,
+) -> Path:
+    """Photographs -> a picture of what a recipe of edits makes of them, with frames, visible parts and boxes.
+
+    Args:
+        photos: a folder of photos, or of .tar files with photos
+        output: PNG file
+        recipe: a name in experiments/augmentations, or a YAML file
+        rows: rows of eight photos
+        seed: same seed, same sheet
+        hardness: 0 (mild) to 1
+        cache: folder of the decoded photos
+    """
+    from matcher.data.augmentations.sheet import contact_sheet_verb
+
+    return contact_sheet_verb(photos, output, recipe=recipe, rows=rows, seed=seed, hardness=hardness, cache=cache)
+
+
+def whiten(descriptor: Place, photos: Place, output: Place, *, pictures: int = 4000, seed: int = 0) -> Path:
+    """Checkpoint of a trained descriptor -> the same one whose numbers do not vary together.
+
+    Args:
+        descriptor: safetensors file
+        photos: those that it was trained on
+        output: safetensors file
+        pictures: at most this many of the photographs are drawn
+        seed: of the draw
+    """
+    from matcher.training.whitening import whiten as fold_whitening
+
+    return fold_whitening(descriptor, photos, output, pictures=pictures, seed=seed)
+
+
 def fit_fusion(pair_scores: Place, ground_truth: Place, output: Place, *, seed: int = 0) -> Fitted:
     """Labelled pair scores -> the fusion model that `fuse` and `calibrate` use.
 

@@ -19,7 +19,9 @@ VERBS = {
     "report": "matcher.pipeline:report",
     "synthesize": "matcher.pipeline:synthesize",
     "fit_fusion": "matcher.pipeline:fit_fusion",
+    "whiten": "matcher.pipeline:whiten",
     "make_background": "matcher.pipeline:make_background",
+    "contact_sheet": "matcher.pipeline:contact_sheet",
     "demo": "matcher.demo:demo",
     "doctor": "matcher.doctor:doctor",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from matcher.data.photo_bank import PhotoBank
 from matcher.errors import MatcherError
 from matcher.models import checkpoint
+from matcher.models.cards import CARD_KEYS
 from matcher.models.descriptor import Descriptor, evaluating
 
 BATCH = 64
@@ -31,7 +33,7 @@ def whiten(
     if model.head is None or len(chosen) < 2 * model.dim:
         raise MatcherError(f"{descriptor} cannot be whitened with {len(chosen)} photographs: it needs a head, and {2 * model.dim} of them")
     fold(model.head, covariance_root(outputs(model, bank.pixels[torch.from_numpy(chosen)])))
-    card = {**{key: model.card[key] for key in ("training", "data", "licences", "commit", "numbers") if key in model.card}}
+    card: dict[str, Any] = {key: model.card[key] for key in CARD_KEYS if key in model.card}
     card["training"] = {**(card.get("training") or {}), "whitened_on": len(chosen), "whitened_seed": seed}
     checkpoint.save(output, model, card, half=True)
     return Path(output)

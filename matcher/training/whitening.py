@@ -26,7 +26,7 @@ def whiten(
 
     MatcherError if the descriptor has no head of its own, or there are fewer photographs than twice its numbers.
     """
-    model = checkpoint.load(descriptor, kind="Descriptor")
+    model = checkpoint.load(Path(descriptor), kind="Descriptor")
     assert isinstance(model, Descriptor)
     bank = PhotoBank.load(Path(photos), side=model.size, cache=None)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(bank))[:pictures])
@@ -35,7 +35,7 @@ def whiten(
     fold(model.head, covariance_root(outputs(model, bank.pixels[torch.from_numpy(chosen)])))
     card: dict[str, Any] = {key: model.card[key] for key in CARD_KEYS if key in model.card}
     card["training"] = {**(card.get("training") or {}), "whitened_on": len(chosen), "whitened_seed": seed}
-    checkpoint.save(output, model, card, half=True)
+    checkpoint.save(Path(output), model, card, half=True)
     return Path(output)
 
 

@@ -1,0 +1,33 @@
+"""The weights in checkpoints/ load, strictly, and fit together."""
+
+import numpy as np
+import pytest
+
+from matcher.background import Background
+from matcher.describe import load_model, made_by, weights_path
+from matcher.models.cards import read_card
+from matcher.settings import DescriptorSettings
+from matcher.shipped import shipped, shipped_names
+
+SETTINGS = DescriptorSettings(backbone="copydetect", background="copydetect")
+WEIGHTS = [name for name in shipped_names("checkpoints") if name.endswith(".safetensors")]
+
+
+def test_the_descriptor_describes_and_its_background_is_its_own():
+    model = load_model(SETTINGS)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, model.size, model.size, 3), dtype=np.uint8)
+    rows = model.describe(pixels)
+    assert rows.shape == (3, 256) and np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    assert np.abs(np.corrcoef(rows)[np.triu_indices(3, 1)]).max() < 0.99
+    strangers = Background.load(weights_path("copydetect", "background"), made_by=made_by(SETTINGS))
+    assert strangers.rows.shape == (4000, 256)
+
+
+@pytest.mark.parametrize("name", [name for name in WEIGHTS if not name.startswith("background")])
+def test_cards_name_data_licences_commit_and_numbers(name):
+    card = read_card(shipped("checkpoints", name))
+    assert card["commit"] and card["licences"] and card["numbers"] and card["data"]["photos"] > 10_000
+
+
+def test_they_are_small():
+    assert sum(shipped("checkpoints", name).stat().st_size for name in WEIGHTS) < 18e6

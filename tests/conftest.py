@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 
 LONGEST = 320  # pixels
@@ -73,11 +74,23 @@ def edited_copies(photos):
 @pytest.fixture(scope="session")
 def photos():
     """Name -> RGB (H, W, 3): photographs, scans and drawings."""
-    import skimage
-
     room = Path(skimage.__file__).parent / "data"
     files = {file.stem: file for file in sorted(room.iterdir()) if file.suffix in (".png", ".jpg")}
     return {name: read_photo(file) for name, file in files.items() if name not in ("chessboard_RGB", "motorcycle_right")}
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Name -> RGB picture (H, W, 3) uint8 whose longer side has 360 pixels, read-only: photographs with much to hold on to."""
+    found = {}
+    for name in ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field", "coins"):
+        image = getattr(skimage.data, name)()
+        image = np.ascontiguousarray(image[..., :3]) if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+        scale = 360 / max(image.shape[:2])
+        size = round(image.shape[1] * scale), round(image.shape[0] * scale)
+        found[name] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        found[name].flags.writeable = False
+    return found
 
 
 @pytest.fixture(scope="session")

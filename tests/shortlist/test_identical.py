@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -59,6 +59,7 @@ def test_near_thumbnails_agree_with_a_slow_loop(seed, most):
     slow = []
     for q, query in enumerate(queries):
         apart = [float(np.sqrt(np.mean((query.astype(float) - reference) ** 2))) for reference in references]
+        assume(min(abs(distance - CLOSE) for distance in apart) > 1e-2 and np.diff(sorted(apart)).min() > 1e-3)  # single precision
         slow += [(q, r) for r in sorted(range(8), key=apart.__getitem__)[:most] if apart[r] < CLOSE]
     assert near_thumbnails(described(queries), described(references), most=most) == slow
 

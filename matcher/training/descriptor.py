@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from lightning.pytorch import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from matcher.errors import UsageError
 from matcher.models.cards import find_checkpoint
@@ -34,6 +36,7 @@ class DescriptorTraining(ModelTraining):
         optimiser: how the weights follow it
         alarm: when collapsed descriptors end the training
         compiled: compile the network (worth it on a GPU)
+        frozen: modules of the backbone's network that keep the weights they start from, as in [conv_stem, bn1, blocks.0]
     """
 
     model: Descriptor
@@ -52,6 +55,7 @@ class DescriptorTraining(ModelTraining):
         optimiser: OptimiserSettings = OptimiserSettings(),
         alarm: AlarmSettings = AlarmSettings(),
         compiled: bool = False,
+        frozen: Sequence[str] = (),
     ) -> None:
         if start is None:
             model = Descriptor.build(backbone, size=size, dim=dim, pooling=pooling, weights=weights, seed=seed)
@@ -60,6 +64,7 @@ class DescriptorTraining(ModelTraining):
         super().__init__(model.to(memory_format=torch.channels_last), optimiser)
         self.memory = Memory(loss.memory, model.dim) if loss.memory else None
         self.loss, self.alarm, self.compiled = loss, alarm, compiled
+        self.frozen = freeze(self.model.backbone.network, frozen)
 
     @property
     def size(self) -> int:
@@ -69,6 +74,11 @@ class DescriptorTraining(ModelTraining):
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.compiled:
             self.model.compile()
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        for module in self.frozen:  # their batch norms keep what they knew
+            module.eval()
 
     def configure_callbacks(self) -> list[Callback]:
         return [CollapseAlarm(self.alarm)]
@@ -120,6 +130,15 @@ class DescriptorTraining(ModelTraining):
 
     def predict_step(self, batch: list[int], batch_idx: int) -> None:
         """Likewise: WriteDescriptors describes."""
+
+
+def freeze(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Modules of a network by name -> the modules, which no optimiser changes any more. UsageError if there is none of a name."""
+    known = dict(network.named_modules())
+    for name in names:
+        if not name or name not in known:
+            raise UsageError(f"model.frozen: the backbone has no module {name!r}; it has {', '.join(dict(network.named_children()))}")
+    return [known[name].requires_grad_(False) for name in names]
 
 
 def load_start(name: str) -> Descriptor:

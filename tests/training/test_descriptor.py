@@ -79,3 +79,17 @@ def test_training_goes_on_from_a_checkpoint(make_module, tmp_path):
 def test_unknown_start_is_told(make_module):
     with pytest.raises(MatcherError, match="nosuch"):
         make_module(start="nosuch")
+
+
+def test_frozen_modules_keep_weights_and_statistics(make_module, make_data, make_trainer):
+    module = make_module(frozen=["conv_stem", "bn1"])
+    network = module.model.backbone.network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    make_trainer(2).fit(module, datamodule=make_data())
+    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and not any(name.startswith(("conv_stem.", "bn1.")) for name in moved)
+
+
+def test_frozen_module_that_is_none_is_told(make_module):
+    with pytest.raises(UsageError, match="no module 'stem'; it has conv_stem, bn1"):
+        make_module(frozen=["stem"])

@@ -21,7 +21,12 @@ from matcher.errors import MatcherError, UsageError
 from matcher.models.cards import CARD_KEYS, checkpoint_files, checkpoint_name, digest, digest_all, part_paths, read_header
 from matcher.storage.aside import write_aside
 
-KINDS = {"Descriptor": "matcher.models.descriptor", "OverlayDetector": "matcher.models.overlay_yolo"}
+KINDS = {
+    "Descriptor": "matcher.models.descriptor",
+    "OverlayDetector": "matcher.models.overlay_yolo",
+    "ConcatViT": "matcher.models.concat_vit",
+    "TokenFusion": "matcher.models.token_fusion",
+}
 SPLIT_AT = 16_000_000  # bytes
 Tensors = dict[str, Tensor]
 

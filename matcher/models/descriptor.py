@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from matcher.errors import UsageError
-from matcher.models import checkpoint, pretrained
+from matcher.models import checkpoint
 from matcher.models.backbones import Backbone, load_backbone, rebuild_backbone
-from matcher.models.cards import CARD_KEYS, find_checkpoint
+from matcher.models.cards import find_checkpoint
 from matcher.models.pooling import Pooling
+from matcher.models.pretrained import Publishable
 from matcher.settings import DescriptorSettings
 
 
-class Descriptor(nn.Module):
+class Descriptor(Publishable, nn.Module):
     """Pictures (B, 3, size, size), float RGB in 0..1 -> (B, dim) on the unit sphere.
 
     Args:
@@ -29,14 +29,11 @@ class Descriptor(nn.Module):
         pooling: "backbone" (as the network itself pools), "cls" (class token), "mean", or "gem" (generalised mean)
         dim: numbers in a descriptor, by a linear map and batch norm after pooling; null = the pooled features as they are
 
-    Attributes:
-        card: the header of the checkpoint that it was loaded from; empty if there was none
     """
 
     def __init__(self, backbone: Backbone, *, pooling: str = "backbone", dim: int | None = None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.card: dict[str, Any] = {}
         width = backbone.dim if pooling == "backbone" else backbone.read_tokens()
         self.pooling = None if pooling == "backbone" else Pooling(pooling, prefix=backbone.prefix, has_class=backbone.has_class)
         self.head = None if dim is None else nn.Sequential(nn.Linear(width, dim, bias=False), nn.BatchNorm1d(dim))
@@ -75,18 +72,6 @@ class Descriptor(nn.Module):
     def from_arguments(cls, *, pooling: str, dim: int | None, **backbone: Any) -> Self:
         """``arguments`` of a descriptor -> the same one with random weights."""
         return cls(rebuild_backbone(**backbone), pooling=pooling, dim=dim)
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path, *, revision: str | None = None) -> Self:
-        """Folder that ``save_pretrained`` wrote, or the name of such a repository on the hub (USER/NAME) -> descriptor in eval mode."""
-        model = checkpoint.load(pretrained.find(name, revision=revision), kind=cls.__name__)
-        assert isinstance(model, cls)
-        return model
-
-    def save_pretrained(self, folder: str | Path, *, card: Mapping[str, Any] | None = None, half: bool = False) -> None:
-        """Write config.json and model.safetensors, as repositories on the hub have them. ``card``: null = that of the loaded checkpoint."""
-        known = {key: self.card[key] for key in CARD_KEYS if key in self.card}
-        pretrained.save(folder, self, known if card is None else card, half=half)
 
     @property
     def size(self) -> int:

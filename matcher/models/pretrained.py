@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -55,3 +55,26 @@ def fetch(name: str, revision: str | None) -> Path:
     except Exception as error:  # of the network, the cache, the hub or the name
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise MatcherError(f"{name} is no folder, and could not be had from the hub ({type(error).__name__}: {first})") from error
+
+
+class Publishable:
+    """A model of KINDS that is saved and loaded as repositories on the hub are.
+
+    Attributes:
+        card: the header of the checkpoint that it was loaded from; empty if there was none
+    """
+
+    card: Mapping[str, Any] = {}
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, revision: str | None = None) -> Self:
+        """Folder that ``save_pretrained`` wrote, or the name of such a repository on the hub (USER/NAME) -> model in eval mode."""
+        model = checkpoint.load(find(name, revision=revision), kind=cls.__name__)
+        assert isinstance(model, cls)
+        return model
+
+    def save_pretrained(self, folder: str | Path, *, card: Mapping[str, Any] | None = None, half: bool = False) -> None:
+        """Write config.json and model.safetensors, as repositories on the hub have them. ``card``: null = that of the loaded checkpoint."""
+        assert isinstance(self, nn.Module)
+        known = {key: self.card[key] for key in CARD_KEYS if key in self.card}
+        save(folder, self, known if card is None else card, half=half)

@@ -1,0 +1,96 @@
+"""What every model that judges pairs has in common: views are encoded once, and any two encoded views are judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from matcher.models.descriptor import evaluating
+from matcher.models.pretrained import Publishable
+
+Cached = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What a model says of pairs of views. T patches a view, row by row; letters P pairs.
+
+    Attributes:
+        logit: (P,) evidence that the query shows a part of the reference
+        to_reference: (P, T, T + 1) logits: where in the reference each patch of the query lies; the last one: nowhere. None: not told
+        to_query: (P, T, T + 1) likewise for each patch of the reference
+    """
+
+    logit: Tensor
+    to_reference: Tensor | None = None
+    to_query: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """A judgement in numpy: logits (P,), and probabilities (P, T, T + 1) float32 or None."""
+
+    logit: NDArray[np.float32]
+    to_reference: NDArray[np.float32] | None
+    to_query: NDArray[np.float32] | None
+
+
+class PairModel(Publishable, nn.Module):
+    """Judges pairs of views. Subclasses say what is kept of a view, and how two of them are judged.
+
+    Attributes:
+        size: side in pixels of the square views
+        stored: numpy type of what is kept of a view
+    """
+
+    size: int
+    stored: ClassVar[type]
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Views (B, 3, size, size), float RGB in 0..1 -> what is kept of them (B, ...)."""
+        raise NotImplementedError
+
+    def judge(self, query: Tensor, reference: Tensor) -> Judgement:
+        """Encoded views (P, ...) of both sides, row by row -> what is said of each pair."""
+        raise NotImplementedError
+
+    def pack(self, encoded: Tensor) -> Cached:
+        """Encoded views -> as they lie in a cache."""
+        raise NotImplementedError
+
+    def unpack(self, cached: Cached) -> Tensor:
+        """What ``pack`` made -> encoded views."""
+        raise NotImplementedError
+
+    def forward(self, query: Tensor, reference: Tensor) -> Tensor:
+        """Views (P, 3, size, size) of both sides -> logits (P,)."""
+        return self.judge(self.encode(query), self.encode(reference)).logit
+
+    @torch.inference_mode()
+    def encode_views(self, pixels: NDArray[np.uint8]) -> Cached:
+        """Views (B, size, size, 3) uint8 RGB -> what is kept of them, in a cache's type; computed in eval mode where the model lies."""
+        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+        with evaluating(self):
+            return self.pack(self.encode(batch.permute(0, 3, 1, 2).float() / 255))
+
+    @torch.inference_mode()
+    def judge_views(self, query: Cached, reference: Cached) -> Verdict:
+        """What ``encode_views`` gave of both sides (P, ...) -> the verdict on each pair."""
+        with evaluating(self):
+            said = self.judge(self.unpack(query).to(self.device), self.unpack(reference).to(self.device))
+        told = (None if one is None else one.float().softmax(-1).cpu().numpy() for one in (said.to_reference, said.to_query))
+        return Verdict(said.logit.float().cpu().numpy(), *told)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What makes it again, without its weights."""
+        raise NotImplementedError

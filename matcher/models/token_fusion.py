@@ -120,7 +120,7 @@ class TokenFusion(PairModel):
 
 
 def summary(to_reference: Tensor, to_query: Tensor) -> Tensor:
-    """Where patches lie, logits (P, T, T + 1) each -> (P, 4): how much of either side is found, how much of it there and back, how surely."""
+    """Where patches lie, logits (P, T, T + 1) each -> (P, 4): how much of each is found, how much there and back, how surely."""
     there, back = to_reference.softmax(-1), to_query.softmax(-1)
     both_ways = there[..., :-1] * back[..., :-1].mT
     cycle = both_ways.sum(2)

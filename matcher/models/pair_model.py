@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from matcher.models.backbones import Backbone
 from matcher.models.descriptor import evaluating
 from matcher.models.pretrained import Publishable
 
@@ -45,10 +46,12 @@ class PairModel(Publishable, nn.Module):
 
     Attributes:
         size: side in pixels of the square views
+        backbone: the network that looks at them
         stored: numpy type of what is kept of a view
     """
 
     size: int
+    backbone: Backbone
     stored: ClassVar[type]
 
     def encode(self, pictures: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from matcher.errors import UsageError
-from matcher.models.backbones import rebuild_backbone
+from matcher.models.backbones import Backbone, rebuild_backbone
 from matcher.models.pair_model import Cached, Judgement, PairModel
 from matcher.models.tower import Tower, load_trunk
 
@@ -89,6 +89,11 @@ class TokenFusion(PairModel):
     @property
     def size(self) -> int:  # type: ignore[override]
         return self.tower.size
+
+    @property
+    def backbone(self) -> Backbone:
+        """What the tower is made of."""
+        return self.tower.backbone
 
     @property
     def grid(self) -> int:

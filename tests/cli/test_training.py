@@ -14,7 +14,11 @@ import yaml
 from matcher.cli.verbs import TRAINING, VERBS
 from matcher.shipped import shipped, shipped_names
 
-CONFIGS = [name for name in shipped_names("experiments") if name.split("/")[0] in ("descriptor", "overlay") and name.endswith(".yaml")]
+CONFIGS = [
+    name
+    for name in shipped_names("experiments")
+    if name.split("/")[0] in ("descriptor", "overlay", "token_fusion", "concat_vit") and name.endswith(".yaml")
+]
 SMOKE = "descriptor/smoke.yaml"
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -100,7 +104,8 @@ def test_config_makes_its_module_and_data(name, photos, tmp_path):
         pytest.skip("the extra overlay is not installed")
 
     words = ["--config", str(shipped("experiments", name)), "--data.photos", str(photos), "--output", str(tmp_path)]
-    cli = TrainingCLI([*words, "--trainer.accelerator", "cpu"], run=False)
+    untrained = ["--model.weights", "false"] if "weights: true" in shipped("experiments", name).read_text() else []  # of the hub
+    cli = TrainingCLI([*words, *untrained, "--trainer.accelerator", "cpu"], run=False)
     assert cli.model.size > 0 and cli.datamodule.photos == str(photos) and cli.trainer.max_steps > 0
 
 

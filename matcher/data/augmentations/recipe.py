@@ -91,8 +91,9 @@ class Recipe:
         hardness: float,
         others: Tensor,
         other_aspect: Tensor | None = None,
+        shared: int = 1,
     ) -> Augmented:
-        """Pictures -> the same, edited, each in its own way.
+        """Pictures -> the same, edited, each in its own way, or ``shared`` rows in a row in the same way.
 
         Args:
             pictures: (B, 3, P, P) uint8, squashed to squares
@@ -102,15 +103,19 @@ class Recipe:
             hardness: 0 to 1, how often and how strongly
             others: (N, 3, P, P) uint8, what is pasted and pasted onto
             other_aspect: (N,) likewise; None = all square
+            shared: B is a multiple of it; what is drawn at random for single pixels (noise) still differs
         """
         if not 0 <= hardness <= 1:
             raise UsageError(f"hardness is 0 to 1, not {hardness}")
         if not len(others):
             raise UsageError("a recipe needs other pictures to paste; give at least one")
+        if len(aspect) % shared:
+            raise UsageError(f"{len(aspect)} pictures cannot be shared out to groups of {shared}")
         planner, device = generator.device, pictures.device
         shapes = torch.ones(len(others), device=planner) if other_aspect is None else other_aspect.to(planner)
         kept, reach = (self.untouched, self.resaved), at(self.strength, hardness)
-        plan = draw_good_plan(self.chances(hardness), kept, aspect.to(planner, torch.float32), generator, reach, shapes).to(device)
+        plan = draw_good_plan(self.chances(hardness), kept, aspect[::shared].to(planner, torch.float32), generator, reach, shapes)
+        plan = (plan.take(torch.arange(len(aspect), device=planner) // shared) if shared > 1 else plan).to(device)
         if planner.type != device.type:
             seed = torch.randint(2**62, (), generator=generator, device=planner)
             generator = torch.Generator(device).manual_seed(int(seed))

@@ -154,3 +154,21 @@ def test_bad_arguments(generator):
 def test_every_damage_has_a_chance_in_the_benchmark_recipe():
     chances = Recipe.load("benchmark").chances(1.0)
     assert all(chances[name] > 0 for name in DAMAGES if name != "resave")
+
+
+def test_rows_that_share_an_edit_differ_only_in_their_content():
+    recipe = Recipe.load("benchmark")
+    pictures, others = noise_pictures(6, torch.Generator().manual_seed(1)), noise_pictures(5, torch.Generator().manual_seed(2))
+    same = pictures[:1].expand(6, -1, -1, -1).contiguous()
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        made = recipe(pictures, torch.ones(6), generator=generator, side=64, hardness=1.0, others=others, shared=3)
+        for rows in (slice(0, 3), slice(3, 6)):
+            for part in (made.frame, made.visible, made.boxes, made.classes):
+                assert torch.equal(part[rows], part[rows][:1].expand_as(part[rows]))
+    assert not torch.equal(made.frame[0], made.frame[3])
+    plain = Recipe(edits={"crop": (1.0, 1.0), "emoji": (1.0, 1.0)}, untouched=0.0, resaved=0.0)
+    made = plain(same, torch.ones(6), generator=torch.Generator().manual_seed(9), side=64, hardness=1.0, others=others, shared=3)
+    assert torch.equal(made.pixels[0], made.pixels[2]) and not torch.equal(made.pixels[0], made.pixels[3])
+    with pytest.raises(UsageError, match="groups of 4"):
+        plain(same, torch.ones(6), generator=torch.Generator(), side=64, hardness=1.0, others=others, shared=4)

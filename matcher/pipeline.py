@@ -287,19 +287,20 @@ def contact_sheet(
     return contact_sheet_verb(photos, output, recipe=recipe, rows=rows, seed=seed, hardness=hardness, cache=cache)
 
 
-def whiten(descriptor: Place, photos: Place, output: Place, *, pictures: int = 4000, seed: int = 0) -> Path:
+def whiten(descriptor: Place, photos: Place, output: Place, *, size: int | None = None, pictures: int = 4000, seed: int = 0) -> Path:
     """Checkpoint of a trained descriptor -> the same one whose numbers do not vary together.
 
     Args:
         descriptor: safetensors file
         photos: those that it was trained on
         output: safetensors file
+        size: side in pixels of the pictures that it takes from now on; null = as in training
         pictures: at most this many of the photographs are drawn
         seed: of the draw
     """
     from matcher.training.whitening import whiten as fold_whitening
 
-    return fold_whitening(descriptor, photos, output, pictures=pictures, seed=seed)
+    return fold_whitening(descriptor, photos, output, size=size, pictures=pictures, seed=seed)
 
 
 def fit_fusion(pair_scores: Place, ground_truth: Place, output: Place, *, seed: int = 0) -> Fitted:

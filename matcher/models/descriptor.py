@@ -73,6 +73,18 @@ class Descriptor(Publishable, nn.Module):
         """``arguments`` of a descriptor -> the same one with random weights."""
         return cls(rebuild_backbone(**backbone), pooling=pooling, dim=dim)
 
+    def at_size(self, size: int) -> Self:
+        """The same descriptor for larger or smaller pictures; a convolutional one gains from some more pixels than in training
+        (Touvron et al. 2019, "Fixing the train-test resolution discrepancy"). UsageError if its weights belong to a size.
+        """
+        other = type(self).from_arguments(**{**self.arguments, "size": size})
+        try:
+            other.load_state_dict(self.state_dict())
+        except RuntimeError as error:
+            raise UsageError(f"this descriptor is for pictures of {self.size} pixels, not {size}: its positions are weights") from error
+        other.card = self.card
+        return other.eval()
+
     @property
     def size(self) -> int:
         """Side in pixels of the square pictures that it takes."""

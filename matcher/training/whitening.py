@@ -20,21 +20,29 @@ BATCH = 64
 
 
 def whiten(
-    descriptor: str | PathLike[str], photos: str | PathLike[str], output: str | PathLike[str], *, pictures: int = 4000, seed: int = 0
+    descriptor: str | PathLike[str],
+    photos: str | PathLike[str],
+    output: str | PathLike[str],
+    *,
+    size: int | None = None,
+    pictures: int = 4000,
+    seed: int = 0,
 ) -> Path:
     """Checkpoint of a descriptor and photographs that it was trained on -> the whitened checkpoint, in half precision.
 
+    ``size``: side in pixels of the pictures that it takes from now on; null = as in training.
     MatcherError if the descriptor has no head of its own, or there are fewer photographs than twice its numbers.
     """
     model = checkpoint.load(Path(descriptor), kind="Descriptor")
     assert isinstance(model, Descriptor)
+    trained_at, model = model.size, model if size is None else model.at_size(size)
     bank = PhotoBank.load(Path(photos), side=model.size, cache=None)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(bank))[:pictures])
     if model.head is None or len(chosen) < 2 * model.dim:
         raise MatcherError(f"{descriptor} cannot be whitened with {len(chosen)} photographs: it needs a head, and {2 * model.dim} of them")
     fold(model.head, covariance_root(outputs(model, bank.pixels[torch.from_numpy(chosen)])))
     card: dict[str, Any] = {key: model.card[key] for key in CARD_KEYS if key in model.card}
-    card["training"] = {**(card.get("training") or {}), "whitened_on": len(chosen), "whitened_seed": seed}
+    card["training"] = {**(card.get("training") or {}), "whitened_on": len(chosen), "whitened_seed": seed, "trained_at": trained_at}
     checkpoint.save(Path(output), model, card, half=True)
     return Path(output)
 

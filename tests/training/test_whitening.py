@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from matcher.errors import MatcherError
+from matcher.errors import MatcherError, UsageError
 from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
 from matcher.training.whitening import covariance_root, outputs, whiten
@@ -46,3 +46,15 @@ def test_too_few_photographs_are_refused(model, photos, tmp_path):
     checkpoint.save(tmp_path / "plain.safetensors", model, {})
     with pytest.raises(MatcherError, match="with 10 photographs"):
         whiten(tmp_path / "plain.safetensors", photos, tmp_path / "white.safetensors", pictures=10)
+
+
+def test_a_convolutional_descriptor_may_take_larger_pictures(model, photos, tmp_path):
+    checkpoint.save(tmp_path / "plain.safetensors", model, {})
+    larger = checkpoint.load(whiten(tmp_path / "plain.safetensors", photos, tmp_path / "large.safetensors", size=48))
+    assert larger.size == 48 and larger.card["training"]["trained_at"] == 32
+    assert larger(torch.rand(2, 3, 48, 48)).shape == (2, 8)
+
+
+def test_positions_that_are_weights_belong_to_a_size():
+    with pytest.raises(UsageError, match="for pictures of 32 pixels, not 48"):
+        Descriptor.build("timm:test_vit", size=32, dim=8).at_size(48)

@@ -77,17 +77,18 @@ class PairModel(Publishable, nn.Module):
     @torch.inference_mode()
     def encode_views(self, pixels: NDArray[np.uint8]) -> Cached:
         """Views (B, size, size, 3) uint8 RGB -> what is kept of them, in a cache's type; computed in eval mode where the model lies."""
-        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+        batch = torch.from_numpy(np.ascontiguousarray(at_least_one(pixels))).to(self.device)
         with evaluating(self):
-            return self.pack(self.encode(batch.permute(0, 3, 1, 2).float() / 255))
+            return self.pack(self.encode(batch.permute(0, 3, 1, 2).float() / 255))[: len(pixels)]
 
     @torch.inference_mode()
     def judge_views(self, query: Cached, reference: Cached) -> Verdict:
         """What ``encode_views`` gave of both sides (P, ...) -> the verdict on each pair."""
+        sides = [self.unpack(at_least_one(side)).to(self.device) for side in (query, reference)]
         with evaluating(self):
-            said = self.judge(self.unpack(query).to(self.device), self.unpack(reference).to(self.device))
-        told = (None if one is None else one.float().softmax(-1).cpu().numpy() for one in (said.to_reference, said.to_query))
-        return Verdict(said.logit.float().cpu().numpy(), *told)
+            said = self.judge(*sides)
+        told = (None if one is None else one.float().softmax(-1).cpu().numpy()[: len(query)] for one in (said.to_reference, said.to_query))
+        return Verdict(said.logit.float().cpu().numpy()[: len(query)], *told)
 
     @property
     def device(self) -> torch.device:
@@ -97,3 +98,8 @@ class PairModel(Publishable, nn.Module):
     def arguments(self) -> dict[str, Any]:
         """What makes it again, without its weights."""
         raise NotImplementedError
+
+
+def at_least_one(rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows (N, ...) -> the same; a row of zeros if there are none, which networks of timm cannot take."""
+    return rows if len(rows) else np.zeros((1, *rows.shape[1:]), rows.dtype)

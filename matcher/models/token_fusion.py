@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from matcher.errors import UsageError
 from matcher.models.backbones import Backbone, rebuild_backbone
 from matcher.models.pair_model import Cached, Judgement, PairModel
-from matcher.models.tower import Tower, load_trunk
+from matcher.models.tower import Tower, load_tower
 
 
 class TokenFusion(PairModel):
@@ -24,7 +24,7 @@ class TokenFusion(PairModel):
         tower: shared by both sides
         width: numbers in a token of the joint blocks; null = as many as the tower's channels
         joint: joint blocks; null = those of the ViT that the tower left over, with their weights
-        heads: of each joint block's attention
+        heads: of each joint block's attention; the ViT's own blocks keep theirs
     """
 
     stored = np.uint16  # bfloat16, bit by bit: numpy has no such type
@@ -36,9 +36,10 @@ class TokenFusion(PairModel):
         self.width = width or tower.channels
         if joint is None and (not tower.rest or self.width != tower.channels):
             raise UsageError("joint: null takes the ViT's own last blocks: the tower must leave some, and width must be null")
-        if self.width % heads:
-            raise UsageError(f"width {self.width} cannot be shared out to {heads} heads")
+        if joint is not None and (joint < 1 or heads < 1 or self.width < 1 or self.width % heads):
+            raise UsageError(f"no joint blocks can be made: {joint} of width {self.width} with {heads} heads; heads must divide the width")
         blocks = tower.rest if joint is None else [mimic(Block(self.width, heads, qkv_bias=True)) for _ in range(joint)]
+        tower.rest = []  # taken, or not needed
         self.tower, self.joint, self.heads = tower, joint, heads
         self.project = nn.Sequential(nn.LayerNorm(tower.channels), nn.Linear(tower.channels, self.width))
         self.places = nn.Parameter(0.02 * torch.randn(1, tower.grid**2, self.width))
@@ -65,10 +66,10 @@ class TokenFusion(PairModel):
         seed: int = 0,
     ) -> Self:
         """Name of a backbone (or of a descriptor's checkpoint) -> a model to be trained, its random weights made from ``seed``."""
-        trunk = load_trunk(backbone, size=size, weights=weights, seed=seed)
+        tower = load_tower(backbone, depth=depth, size=size, weights=weights, seed=seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(Tower(trunk, depth=depth), width=width, joint=joint, heads=heads).requires_grad_(True).train()
+            return cls(tower, width=width, joint=joint, heads=heads).requires_grad_(True).train()
 
     @classmethod
     def from_arguments(cls, *, depth: int, width: int, joint: int | None, heads: int, **backbone: Any) -> Self:

@@ -34,6 +34,7 @@ def predict(scores: PairScores, logit: NDArray[np.float64], fusion: Fusion) -> P
         query_id=scores.query_id,
         reference_id=scores.reference_id,
         frame=scores.frame,
+        patch_frame=scores.patch_frame,
         evidence=scores.evidence,
         score=found,
         probability=found,

@@ -144,11 +144,11 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], *, worke
             yield flying.popleft().result()
 
 
-def batches(views: Iterator[Pixels], size: int) -> Iterator[list[Pixels]]:
-    """Views -> lists of ``size`` of them, the last one shorter."""
-    batch: list[Pixels] = []
-    for view in views:
-        batch.append(view)
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Items -> lists of ``size`` of them, the last one shorter."""
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
         if len(batch) == size:
             yield batch
             batch = []

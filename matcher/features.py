@@ -75,7 +75,8 @@ def describe_picture(
     row = {"height": image.shape[0], "width": image.shape[1], "file_key": key, "pixel_key": pixel_key(image), "thumbnail": thumbnail(image)}
     features = extract(image, settings)
     if kept is not None:
-        write_kept(kept, row, features)
+        columns = {"point": features.point, "size": features.size, "angle": features.angle, "rows": features.rows}
+        write_kept(kept, {**row, **columns, "shape_wh": features.shape_wh})
     return row, features
 
 
@@ -95,10 +96,10 @@ def fingerprint(settings: SiftSettings, image_settings: ImageSettings) -> str:
     return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
-def write_kept(path: Path, row: dict[str, Any], features: LocalFeatures) -> None:
-    """One picture's description -> the cache. A cache that cannot be written is an error: the user asked for it."""
+def write_kept(path: Path, columns: dict[str, Any]) -> None:
+    """Arrays by name -> a file of the cache. A cache that cannot be written is an error: the user asked for it."""
     buffer = io.BytesIO()
-    np.savez(buffer, **row, point=features.point, size=features.size, angle=features.angle, rows=features.rows, shape_wh=features.shape_wh)
+    np.savez(buffer, **columns)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -17,6 +17,7 @@ from matcher.types import PairScores
 Column = NDArray[np.float64]
 Evidence = Mapping[str, Column]
 FOLDS = 5  # the model is calibrated on logits of queries that were held out, a fifth at a time
+SUREST = 12.0  # a pair model's logit counts no further than this, either way
 PROVED = 9.21  # logit of 0.9999: the least that an identical or untouched picture gets
 
 
@@ -35,8 +36,12 @@ SIFT_TERMS: Terms = {
 DESCRIPTOR_TERMS: Terms = {
     "similarity": lambda e: number(e, "descriptor_similarity"),
 }
-TERMS = SIFT_TERMS | DESCRIPTOR_TERMS
-SCORERS = {"sift_inliers": SIFT_TERMS, "descriptor_similarity": DESCRIPTOR_TERMS}  # evidence that a scorer always gives -> its terms
+PAIR_TERMS: Terms = {
+    "pair": lambda e: np.clip(number(e, "pair_logit"), -SUREST, SUREST),
+}
+TERMS = SIFT_TERMS | DESCRIPTOR_TERMS | PAIR_TERMS
+# Evidence that a scorer always gives -> its terms.
+SCORERS = {"sift_inliers": SIFT_TERMS, "descriptor_similarity": DESCRIPTOR_TERMS, "pair_logit": PAIR_TERMS}
 
 
 @dataclass(frozen=True)
@@ -132,5 +137,5 @@ def looked_at(evidence: Evidence) -> Terms:
     """Evidence -> the terms of every scorer that looked at a pair. KeyError if a scorer's column is missing, MatcherError if none did."""
     chosen = [terms for name, terms in SCORERS.items() if np.isfinite(evidence[name]).any()]
     if not chosen:
-        raise MatcherError("neither keypoints nor a descriptor looked at these pairs: score them with one of them")
+        raise MatcherError("neither keypoints nor a descriptor nor a pair model looked at these pairs: score them with one of them")
     return {name: term for terms in chosen for name, term in terms.items()}

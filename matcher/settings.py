@@ -157,10 +157,31 @@ class SiftScorerSettings:
 
 
 @dataclass(frozen=True)
+class PairModelSettings:
+    """A network that judges pairs of views (scoring/pair_model.py).
+
+    Args:
+        model: a checkpoint file, or the bare name of one in checkpoints/token_fusion or checkpoints/concat_vit
+        batch_size: pairs of views judged in one forward pass
+        memory: encoded views kept in memory, those asked for last
+        sure: a pair whose logit is below this is not shown to keypoints; null = keypoints look at every pair
+    """
+
+    model: str
+    batch_size: int = 32
+    memory: int = 4096
+    sure: float | None = None
+
+    def __post_init__(self) -> None:
+        at_least(self, batch_size=1, memory=0)
+
+
+@dataclass(frozen=True)
 class Scorers:
     """Who judges a pair; null switches one off, and a second YAML file changes one without naming the others."""
 
     sift: SiftScorerSettings | None = field(default_factory=SiftScorerSettings)
+    pair_model: PairModelSettings | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Absent is NaN (numbers, frames) or the empty string (text), never 0 or -1.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,9 +17,9 @@ Text = NDArray[np.str_]
 Float = NDArray[np.float32]
 
 
-def column(dtype: str, *shape: int | str) -> Any:
+def column(dtype: str, *shape: int | str, default: Any = MISSING) -> Any:
     """A field of a record: rows of ``dtype`` ("text", "bool", "uint8", "int64", "float32", "float64") and ``shape``."""
-    return field(metadata={"dtype": dtype, "shape": shape})
+    return field(metadata={"dtype": dtype, "shape": shape}, default=default)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -169,9 +169,12 @@ class PairScores(Record):
     query_id: Text = column("text")  # (P,)
     reference_id: Text = column("text")  # (P,)
     frame: NDArray[np.float64] = column("float64", 3, 3)  # (P, 3, 3) query unit square -> reference unit square, NaN = none found
+    patch_frame: NDArray[np.float64] = column("float64", 3, 3, default=None)  # (P, 3, 3) likewise, by patches alone; left out = NaN
     evidence: Mapping[str, Float] = field(default_factory=dict)  # "sift_inliers", "identical", ...
 
     def __post_init__(self) -> None:
+        if self.patch_frame is None:
+            object.__setattr__(self, "patch_frame", np.full(np.shape(self.frame), np.nan))
         object.__setattr__(self, "evidence", {name: np.asarray(v, dtype=np.float32) for name, v in self.evidence.items()})
         super().__post_init__()
 

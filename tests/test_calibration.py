@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,12 +39,13 @@ def test_probability_is_platts_sigmoid():
 
 
 def test_predictions_are_sorted_with_everything_that_belongs_to_them():
-    some = scores([identity(), from_box(0, 0, 0.5, 0.5), NONE])
+    some = replace(scores([identity(), from_box(0, 0, 0.5, 0.5), NONE]), patch_frame=[NONE, flip(), identity()])
     found = predict(some, np.array([0.0, 2.0, 1.0]), MODEL)
     assert found.query_id.tolist() == ["q1", "q2", "q0"] and found.reference_id.tolist() == ["r1", "r2", "r0"]
     assert found.evidence["sift_inliers"].tolist() == [1, 2, 0] == likeliest_first(some, np.array([0.0, 2.0, 1.0]), MODEL).tolist()
     assert np.allclose(found.probability, probability(np.array([2.0, 1.0, 0.0]), MODEL)) and np.array_equal(found.score, found.probability)
     assert np.array_equal(found.frame, np.stack([from_box(0, 0, 0.5, 0.5), NONE, identity()]), equal_nan=True)
+    assert np.array_equal(found.patch_frame, [flip(), identity(), NONE], equal_nan=True)
 
 
 def test_equal_ones_come_in_the_order_of_their_ids():

@@ -49,6 +49,15 @@ def test_wrong_shapes_are_refused(changed):
         views(**changed)
 
 
+def test_frames_of_patches_may_be_left_out():
+    some = scores(["a", "b"])
+    assert some.patch_frame.shape == (2, 3, 3) and np.isnan(some.patch_frame).all()
+    told = PairScores(query_id=["c"], reference_id=["r"], frame=np.eye(3)[None], patch_frame=2 * np.eye(3)[None])
+    assert np.array_equal(PairScores.concat([some, told]).patch_frame[2], 2 * np.eye(3))
+    with pytest.raises(ValueError, match="differ in length"):
+        PairScores(query_id=["c"], reference_id=["r"], frame=np.eye(3)[None], patch_frame=np.empty((0, 3, 3)))
+
+
 def test_wrong_lengths_are_refused():
     with pytest.raises(ValueError, match=r"Views columns differ in length: .*'confidence': 2"):
         views(confidence=np.ones(2))

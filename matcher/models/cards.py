@@ -63,12 +63,9 @@ def find_checkpoint(backbone: str) -> Path | None:
     A checkpoint is a file that ends in .safetensors, a folder that ``save_pretrained`` wrote, or the bare name of one in
     checkpoints/descriptor. UsageError if a bare name (no colon, no slash, no such folder) is none of these.
     """
-    path = Path(backbone).expanduser()
-    if path.suffix == SUFFIX:
-        return path
-    if backbone and path.is_dir():
-        return path / PRETRAINED if is_pretrained(path) else None
-    if not backbone or any(sign in backbone for sign in ":/\\"):
+    if (file := find_file(backbone)) is not None:
+        return file
+    if not backbone or any(sign in backbone for sign in ":/\\") or Path(backbone).expanduser().is_dir():
         return None
     known = shipped_checkpoints()
     if backbone in known:
@@ -77,6 +74,34 @@ def find_checkpoint(backbone: str) -> Path | None:
         f"backbone {backbone!r} is neither timm:NAME, nor transformers:NAME, nor a folder that exists, nor a file {SUFFIX}, "
         f"nor one of checkpoints/descriptor (there: {', '.join(known) or 'none'})"
     )
+
+
+def find_model(name: str, rooms: Sequence[str]) -> Path:
+    """What a setting names, and rooms of checkpoints/ -> path of the checkpoint.
+
+    It is a file that ends in .safetensors, a folder that ``save_pretrained`` wrote, or NAME or ROOM/NAME of one in these rooms.
+    UsageError if it is none of these, or if several rooms have one of that name.
+    """
+    if (file := find_file(name)) is not None:
+        return file
+    known = [f"{room}/{bare}" for room in rooms for bare in shipped_checkpoints(room)]
+    found = [one for one in known if name in (one, one.partition("/")[2])]
+    if len(found) == 1:
+        return shipped_room("checkpoints") / f"{found[0]}{SUFFIX}"
+    if found:
+        raise UsageError(f"model {name!r} may be {' or '.join(found)}: name it with its folder")
+    raise UsageError(
+        f"model {name!r} is neither a file {SUFFIX}, nor a folder that save_pretrained wrote, "
+        f"nor one of {', '.join(f'checkpoints/{room}' for room in rooms)} (there: {', '.join(known) or 'none'})"
+    )
+
+
+def find_file(name: str) -> Path | None:
+    """A file that ends in .safetensors, whether or not it is there, or a folder that ``save_pretrained`` wrote -> the file; else None."""
+    path = Path(name).expanduser()
+    if path.suffix == SUFFIX:
+        return path
+    return path / PRETRAINED if name and is_pretrained(path) else None
 
 
 def is_pretrained(folder: Path) -> bool:
@@ -88,10 +113,10 @@ def is_pretrained(folder: Path) -> bool:
     return isinstance(config, dict) and config.get("library_name") == "matcher"
 
 
-def shipped_checkpoints() -> list[str]:
-    """Bare names of the descriptors that come with matcher, sorted."""
+def shipped_checkpoints(room: str = "descriptor") -> list[str]:
+    """Bare names of the models in checkpoints/ROOM that come with matcher, sorted."""
     files = (Path(name) for name in shipped_names("checkpoints"))
-    return sorted({checkpoint_name(file)[1] for file in files if file.suffix == SUFFIX and file.parent.as_posix() == "descriptor"})
+    return sorted({checkpoint_name(file)[1] for file in files if file.suffix == SUFFIX and file.parent.as_posix() == room})
 
 
 def read_card(path: str | Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from matcher.report.drawing import Outline, outline_pair
 from matcher.report.judging import Pair
 from matcher.report.thumbnails import Thumbnail
-from matcher.report.words import evidence_in_words, location_in_words
+from matcher.report.words import evidence_in_words, location_in_words, spoke_in_words
 from matcher.types import Predictions
 
 
@@ -24,6 +24,7 @@ class Side:
     id: str
     picture: Thumbnail
     outline: Outline | None
+    learned: Outline | None  # the pair model's, where the outline is somebody else's
 
 
 @dataclass(frozen=True)
@@ -56,19 +57,23 @@ class Dealer:
         p, state = self.predictions, self.states[row]
         pair = str(p.query_id[row]), str(p.reference_id[row])
         covered = float(p.query_covered[row]), float(p.reference_covered[row])
-        evidence = evidence_in_words({name: float(values[row]) for name, values in p.evidence.items()})
+        evidence = {name: float(values[row]) for name, values in p.evidence.items()}
+        spoke = spoke_in_words(evidence, p.frame[row], p.patch_frame[row])
         return Card(
-            *self.sides(pair, p.frame[row]), float(p.probability[row]), *covered,
-            words=location_in_words(*covered, bool(p.flip[row])) + evidence,
+            *self.sides(pair, p.frame[row], p.patch_frame[row]), float(p.probability[row]), *covered,
+            words=location_in_words(*covered, bool(p.flip[row])) + evidence_in_words(evidence) + spoke,
             state=state, missed=missed, truth=", ".join(self.truths.get(pair[0], ())) if state == "wrong" else "",
         )  # fmt: skip
 
     def card_of_never_predicted(self, pair: Pair) -> Card:
         """A true pair that is not among the predictions -> its card."""
-        return Card(*self.sides(pair, np.full((3, 3), nan)), nan, nan, nan, words=[], state="right", missed=True, truth="")
+        nowhere = np.full((3, 3), nan)
+        return Card(*self.sides(pair, nowhere, nowhere), nan, nan, nan, words=[], state="right", missed=True, truth="")
 
-    def sides(self, pair: Pair, frame: NDArray[np.float64]) -> tuple[Side, Side]:
-        """Ids and the frame query -> reference (NaN = none) -> both pictures with their outlines."""
+    def sides(self, pair: Pair, frame: NDArray[np.float64], patch_frame: NDArray[np.float64]) -> tuple[Side, Side]:
+        """Ids, and the frame query -> reference and the pair model's (NaN = none) -> both pictures with their outlines."""
         query, reference = self.queries[pair[0]], self.references[pair[1]]
-        outlines = outline_pair(frame, (query.width, query.height), (reference.width, reference.height))
-        return Side("query", pair[0], query, outlines[0]), Side("reference", pair[1], reference, outlines[1])
+        sizes = (query.width, query.height), (reference.width, reference.height)
+        found = [one and replace(one, is_learned=np.array_equal(frame, patch_frame)) for one in outline_pair(frame, *sizes)]
+        learned = (None, None) if np.array_equal(frame, patch_frame) else outline_pair(patch_frame, *sizes)
+        return Side("query", pair[0], query, found[0], learned[0]), Side("reference", pair[1], reference, found[1], learned[1])

@@ -18,10 +18,11 @@ SMALLEST = 1e-6  # share of a picture below which there is nothing to outline
 
 @dataclass(frozen=True)
 class Outline:
-    """A polygon in thumbnail pixels, as SVG ``points``, and its marks: (number, x, y)."""
+    """A polygon in thumbnail pixels, as SVG ``points``, and its marks: (number, x, y). ``is_learned``: a pair model found it."""
 
     points: str
     marks: tuple[tuple[int, str, str], ...]
+    is_learned: bool = False
 
 
 def outline_pair(frame: Array, query_size: tuple[int, int], reference_size: tuple[int, int]) -> tuple[Outline | None, Outline | None]:

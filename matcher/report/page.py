@@ -124,6 +124,7 @@ def render(*, found: Sequence[Card], missed: Sequence[Card], counts: judging.Cou
         found=found,
         missed=missed,
         counts=counts,
+        has_learned=any(side.learned or (side.outline and side.outline.is_learned) for side in sides),
         counts_data=asdict(counts),
         pictures=pictures.values(),
         symbols={uri: f"i{i}" for i, uri in enumerate(pictures)},

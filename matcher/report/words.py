@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import isnan
+from math import isnan, nan
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def evidence_in_words(evidence: Mapping[str, float]) -> list[str]:
@@ -21,6 +24,19 @@ def location_in_words(query_covered: float, reference_covered: float, flip: bool
         return ["where the copy lies was not found"]
     shown = f"shows {share(reference_covered)} of the reference, on {share(query_covered)} of the query"
     return [shown, "mirrored left to right"] if flip else [shown]
+
+
+def spoke_in_words(evidence: Mapping[str, float], frame: NDArray[np.float64], patch_frame: NDArray[np.float64]) -> list[str]:
+    """Named evidence of one pair, its frame and the pair model's (3, 3; NaN = none) -> a phrase: who looked, and whose the region is."""
+    looked = [name for key, name in WITNESSES.items() if not isnan(float(evidence.get(key, nan)))]
+    same = max(float(evidence.get("identical", 0)), float(evidence.get("untouched", 0))) >= 0.5
+    if same:
+        owner = "; it is the whole picture"
+    elif np.isfinite(frame).all():
+        owner = f"; the region is that of {'the pair model' if np.array_equal(frame, patch_frame) else 'keypoints'}"
+    else:
+        owner = "; none found a region"
+    return [f"judged by {' and '.join(looked)}{owner}"] if looked else []
 
 
 def percent(probability: float) -> str:
@@ -87,7 +103,7 @@ def _agreeing(value: float, seen: Mapping[str, float]) -> str:
     return f"{share(value)} of what can be compared there looks the same"
 
 
-def _said_by_inliers(value: float, seen: Mapping[str, float]) -> str:
+def _said_before(value: float, seen: Mapping[str, float]) -> str:
     return ""
 
 
@@ -99,6 +115,16 @@ def _similarity(value: float, seen: Mapping[str, float]) -> str:
     return f"what the descriptor sees is {'alike' if value >= 0.3 else 'hardly alike'} ({value:.2f})"
 
 
+def _pair(value: float, seen: Mapping[str, float]) -> str:
+    return f"the pair model takes it for {'a copy' if value >= 0 else 'no copy'} ({value:+.1f})"
+
+
+def _pair_covered(value: float, seen: Mapping[str, float]) -> str:
+    back = f", and {share(seen['pair_covered_reference'])} of the reference in the query" if "pair_covered_reference" in seen else ""
+    return f"it sees {share(value)} of its view of the query in the reference{back}"
+
+
+WITNESSES = {"sift_inliers": "keypoints", "pair_logit": "the pair model", "descriptor_similarity": "the descriptor"}
 PHRASES: dict[str, Callable[[float, Mapping[str, float]], str]] = {
     "identical": _identical,
     "untouched": _untouched,
@@ -106,8 +132,11 @@ PHRASES: dict[str, Callable[[float, Mapping[str, float]], str]] = {
     "sift_inlier_ratio": _inlier_ratio,
     "sift_spread": _spread,
     "sift_agreement": _agreement,
+    "pair_logit": _pair,
+    "pair_covered_query": _pair_covered,
     "descriptor_similarity": _similarity,
+    "pair_covered_reference": _said_before,
     "sift_agreeing": _agreeing,
-    "sift_matches": _said_by_inliers,
-    "sift_support": _said_by_inliers,
+    "sift_matches": _said_before,
+    "sift_support": _said_before,
 }

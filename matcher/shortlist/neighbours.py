@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matcher.errors import MatcherError
+from matcher.geometry import Array
 from matcher.index import Index
 from matcher.settings import IndexSettings
 from matcher.types import Candidates, Descriptors, Float, Text
@@ -91,11 +92,26 @@ class PairSimilarity:
 
     def closest(self, query_id: str, reference_id: str) -> float:
         """Two pictures -> the similarity of their closest view pair, -2 to 2 or so; NaN if one has no view."""
-        if query_id not in self.query_rows or reference_id not in self.reference_rows:
-            return float("nan")
+        return float(self.between(query_id, reference_id).max()) if self.has(query_id, reference_id) else float("nan")
+
+    def closest_views(self, query_id: str, reference_id: str) -> tuple[Array, Array] | None:
+        """Two pictures -> the frames of their closest view pair; None if one has no view. Ties as in :func:`neighbours`."""
+        if not self.has(query_id, reference_id):
+            return None
+        similarity = self.between(query_id, reference_id)
+        reference, query = np.unravel_index(similarity.T.argmax(), similarity.T.shape)
+        rows = self.query_rows[query_id][query], self.reference_rows[reference_id][reference]
+        return self.queries.frame[rows[0]], self.references.frame[rows[1]]
+
+    def has(self, query_id: str, reference_id: str) -> bool:
+        """Whether both pictures have views."""
+        return query_id in self.query_rows and reference_id in self.reference_rows
+
+    def between(self, query_id: str, reference_id: str) -> NDArray[np.float32]:
+        """Two pictures with views -> similarities of all their view pairs (views of the query, views of the reference)."""
         query, reference = self.query_rows[query_id], self.reference_rows[reference_id]
-        similarity = self.queries.rows[query] @ self.references.rows[reference].T - self.penalty[query][:, None]
-        return float(similarity.max())
+        similarity: NDArray[np.float32] = self.queries.rows[query] @ self.references.rows[reference].T - self.penalty[query][:, None]
+        return similarity
 
 
 def rows_by_id(ids: Text) -> dict[str, Ints]:

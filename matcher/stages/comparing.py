@@ -11,14 +11,16 @@ import numpy as np
 from matcher.background import query_penalty
 from matcher.calibration import predict
 from matcher.describe import describe_views, load_detector, load_model
+from matcher.errors import ImageError
 from matcher.features import FeatureSet, describe_picture, join
 from matcher.geometry import invert, region
 from matcher.images.table import ImageSet
-from matcher.report.words import evidence_in_words, location_in_words, percent
+from matcher.report.words import evidence_in_words, location_in_words, percent, spoke_in_words
 from matcher.settings import SiftSettings, Strategy
 from matcher.shortlist.neighbours import PairSimilarity
+from matcher.stages.job import Job
 from matcher.stages.predicting import load_fusion
-from matcher.stages.scoring import Judge, judge_rows
+from matcher.stages.scoring import Judge, judge_rows, load_pair_judge
 from matcher.types import Descriptors, Pictures, Predictions
 
 
@@ -39,6 +41,7 @@ class Comparison:
         evidence = {name: float(values[0]) for name, values in p.evidence.items()}
         found = {
             "frame": p.frame[0],
+            "patch_frame": p.patch_frame[0],
             "query_covered": p.query_covered[0],
             "reference_covered": p.reference_covered[0],
             "flip": bool(p.flip[0]),
@@ -52,7 +55,7 @@ class Comparison:
         if np.isfinite(p.frame[0]).all() and self.probability >= 0.5:
             lines += location_in_words(float(p.query_covered[0]), float(p.reference_covered[0]), bool(p.flip[0]))
             lines += [f"region in the query      {corners(invert(p.frame[0]))}", f"region in the reference  {corners(p.frame[0])}"]
-        return "\n".join([*lines, *evidence_in_words(evidence)])
+        return "\n".join([*lines, *evidence_in_words(evidence), *spoke_in_words(evidence, p.frame[0], p.patch_frame[0])])
 
 
 def corners(frame: Any) -> str:
@@ -64,8 +67,10 @@ def compare_pictures(query: str | PathLike[str], reference: str | PathLike[str],
     """Paths of two pictures -> their comparison. ImageError if one cannot be used."""
     first = describe_one(fspath(query), strategy.query_keypoints, strategy)
     second = describe_one(fspath(reference), strategy.reference_keypoints, strategy)
-    judge = Judge(first, second, strategy, similarity=similarity_of(first, second, strategy))
-    scores, _ = judge_rows(judge, first.pictures.id, second.pictures.id)
+    judge = Judge(first, second, strategy, similarity=similarity_of(first, second, strategy), learned=load_pair_judge(strategy, Job()))
+    scores, errors = judge_rows(judge, first.pictures.id, second.pictures.id)
+    if len(errors):
+        raise ImageError(str(errors.code[0]), str(errors.message[0]))
     fusion = load_fusion(strategy)
     return Comparison(fspath(query), fspath(reference), predict(scores, fusion.logit(scores), fusion))
 

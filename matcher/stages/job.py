@@ -16,7 +16,8 @@ class Job:
         workers: threads; 0 = one for each core
         on_error: "skip" lists bad items in errors.parquet and goes on, "raise" stops at the first
         fresh: throw away what an earlier run left in the output folder instead of resuming it
-        cache: folder of keypoints kept between runs under the picture's content and the settings; null = no cache
+        cache: folder of keypoints and of views that a pair model encoded, kept between runs under the picture's content and
+            what made them; null = no cache
     """
 
     workers: int = 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +21,9 @@ from matcher.errors import ImageError, MatcherError
 from matcher.features import FeatureSet
 from matcher.images.decode import load
 from matcher.images.table import ImageSet
-from matcher.scoring import sift
+from matcher.scoring import pair_model, sift
 from matcher.scoring.identical import LONGEST, could_be_untouched, is_identical, is_untouched
+from matcher.scoring.pair_model import Finding, PairJudge, view_pairs
 from matcher.settings import Strategy
 from matcher.shortlist.neighbours import PairSimilarity
 from matcher.stages.describing import ERRORS, IMAGES, Side, compare_descriptors, describe_path, load_described, refuse
@@ -36,7 +39,7 @@ from matcher.types import Candidates, Errors, PairScores, Predictions
 Place = str | PathLike[str]
 SHARD = 64  # pairs
 PICTURES = 256  # decoded pictures kept at hand
-NAMES = ("identical", "untouched", *sift.NAMES, "descriptor_similarity")
+NAMES = ("identical", "untouched", *sift.NAMES, "descriptor_similarity", *pair_model.NAMES)
 SIDES: tuple[Side, Side] = ("query", "reference")
 TAKEN = {LOGIT, *(name for name, _, _ in Predictions.columns())} - {"query_id", "reference_id"}  # columns that later steps add
 TAKEN_STARTS = (EVIDENCE, *(f"{side}." for side in SIDES))
@@ -56,7 +59,7 @@ def score_list(pairs: Place, queries: Place, references: Place, output: Path, *,
     (first, query_print), (second, reference_print) = (load_described(folder) for folder in folders)
     similarity, prints = compare_descriptors(folders[0], folders[1], second.pictures, strategy)
     made_of = {"queries": query_print, "references": reference_print, **prints}
-    judge = Judge(first, second, strategy, similarity=similarity)
+    judge = Judge(first, second, strategy, similarity=similarity, learned=load_pair_judge(strategy, job))
     stage = score_pairs(table, output, judge, strategy=strategy, job=job, made_of=made_of)
     errors = stage.errors()
     write_record(output / ERRORS, errors)
@@ -96,13 +99,27 @@ def add_columns(pairs: pa.Table, folder: Path, side: Side) -> pa.Table:
     return pairs
 
 
+def load_pair_judge(strategy: Strategy, job: Job) -> PairJudge | None:
+    """Strategy -> its pair model, ready to judge; None if it names none."""
+    settings = strategy.scorers.pair_model
+    if settings is None:
+        return None
+    return PairJudge.load(settings, image_settings=strategy.images, cache=Path(job.cache) if job.cache else None)
+
+
 class Judge:
     """Scores pairs of two feature sets. Pictures are decoded only where a scorer asks for pixels, and some are kept."""
 
     def __init__(
-        self, queries: FeatureSet, references: FeatureSet, strategy: Strategy, *, similarity: PairSimilarity | None = None
+        self,
+        queries: FeatureSet,
+        references: FeatureSet,
+        strategy: Strategy,
+        *,
+        similarity: PairSimilarity | None = None,
+        learned: PairJudge | None = None,
     ) -> None:
-        self.queries, self.references, self.strategy, self.similarity = queries, references, strategy, similarity
+        self.queries, self.references, self.strategy, self.similarity, self.learned = queries, references, strategy, similarity, learned
         self.settings = strategy.scorers.sift
         self.side = self.settings.agreement_side if self.settings else 96
         self.picture = lru_cache(maxsize=PICTURES)(self.decode)
@@ -111,8 +128,21 @@ class Judge:
     def decode(self, path: str) -> NDArray[np.uint8]:
         return load(path, settings=self.strategy.images, at_least=2 * self.side)
 
-    def judge(self, query: int, reference: int) -> tuple[dict[str, float], geometry.Array | None]:
-        """Rows of the two sets -> evidence by name and the frame query -> reference (None: not found). ImageError."""
+    def ask(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Finding | ImageError]:
+        """Rows of the two sets, pair by pair -> what the pair model finds, all at once; nothing if there is none."""
+        if self.learned is None:
+            return {}
+        sides = [(self.queries.pictures.take([query]), self.references.pictures.take([reference])) for query, reference in pairs]
+        found = self.learned.judge([view_pairs(first, second, self.similarity) for first, second in sides])
+        return dict(zip(pairs, found, strict=True))
+
+    def judge(self, query: int, reference: int, *, learned: Finding | ImageError | None) -> tuple[dict[str, float], geometry.Array | None]:
+        """Rows of the two sets, and what ``ask`` found -> evidence by name and the frame query -> reference (None: not found). ImageError.
+
+        The frame is the identity of the same picture, else that of keypoints, else that of the pair model.
+        """
+        if isinstance(learned, ImageError):
+            raise learned
         first, second = self.queries.pictures.take([query]), self.references.pictures.take([reference])
         evidence = dict.fromkeys(NAMES, np.nan) | {"identical": float(is_identical(first, second)), "untouched": 0.0}
         if self.similarity is not None:
@@ -122,11 +152,20 @@ class Judge:
             large = (load(str(p.path[0]), settings=self.strategy.images, at_least=LONGEST) for p in (first, second))
             evidence["untouched"] = float(is_untouched(*large))
         frame = geometry.identity() if evidence["identical"] or evidence["untouched"] else None
-        if self.settings is not None:
+        if learned is not None:
+            evidence |= learned.evidence
+        if self.settings is not None and not self.is_sure(learned):
             found, where = sift.judge(self.features(query), self.references.features(reference), images, self.settings)
             evidence |= found
             frame = frame if frame is not None else where
-        return evidence, frame
+        return evidence, frame if frame is not None or learned is None else learned.frame
+
+    def is_sure(self, learned: Finding | None) -> bool:
+        """Whether the pair model is so sure of strangers that keypoints need not look."""
+        settings = self.strategy.scorers.pair_model
+        if learned is None or settings is None or settings.sure is None:
+            return False
+        return learned.evidence["pair_logit"] < settings.sure
 
 
 def score_pairs(pairs: pa.Table, folder: Path, judge: Judge, *, strategy: Strategy, job: Job, made_of: dict[str, str]) -> Stage[PairScores]:
@@ -134,7 +173,7 @@ def score_pairs(pairs: pa.Table, folder: Path, judge: Judge, *, strategy: Strate
     query_ids, reference_ids = (from_arrow(pairs.column(name), "text") for name in ("query_id", "reference_id"))
     check_unique(query_ids, reference_ids)
     own = [name for name in pairs.column_names if name not in ("query_id", "reference_id")]
-    config = {"images": asdict(strategy.images), "scorers": asdict(strategy.scorers)}
+    config = {"images": asdict(strategy.images), "scorers": scorer_config(strategy)}
     inputs = {**made_of, "pairs": fingerprint(pairs)}
     stage = Stage.open(folder, PairScores, config=config, inputs=inputs, items=len(pairs), items_per_shard=SHARD, fresh=job.fresh)
 
@@ -147,15 +186,27 @@ def score_pairs(pairs: pa.Table, folder: Path, judge: Judge, *, strategy: Strate
     return stage
 
 
+def scorer_config(strategy: Strategy) -> dict[str, Any]:
+    """What decides the scores of a pair: settings, and what the file of weights holds. How much is kept in memory does not."""
+    scorers = asdict(strategy.scorers)
+    if (settings := strategy.scorers.pair_model) is not None:
+        del scorers["pair_model"]["memory"]
+        scorers["pair_model"]["made_by"] = pair_model.made_by(settings)
+    return scorers
+
+
 def judge_rows(judge: Judge, query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_]) -> tuple[PairScores, Errors]:
     """Ids (P,) of pairs -> their scores, NaN where a picture is missing or bad, and a row of Errors for each of these."""
     evidence = {name: np.full(len(query_ids), np.nan, dtype=np.float32) for name in NAMES}
-    frames = np.full((len(query_ids), 3, 3), np.nan)
+    frames, patch_frames = np.full((len(query_ids), 3, 3), np.nan), np.full((len(query_ids), 3, 3), np.nan)
     errors: list[tuple[str, str, str, str, str]] = []
-    for row, (query, reference) in enumerate(zip(query_ids.tolist(), reference_ids.tolist(), strict=True)):
+    ids = list(zip(query_ids.tolist(), reference_ids.tolist(), strict=True))
+    numbers = judge.queries.number, judge.references.number
+    learned = judge.ask([(numbers[0][q], numbers[1][r]) for q, r in ids if q in numbers[0] and r in numbers[1]])
+    for row, (query, reference) in enumerate(ids):
         try:
-            first, second = find(judge.queries, query, "query"), find(judge.references, reference, "reference")
-            found, frame = judge.judge(first, second)
+            pair = find(judge.queries, query, "query"), find(judge.references, reference, "reference")
+            found, frame = judge.judge(*pair, learned=learned.get(pair))
         except ImageError as error:
             errors.append((f"{query} {reference}", "", "pairs", error.code, str(error)))
             continue
@@ -163,7 +214,10 @@ def judge_rows(judge: Judge, query_ids: NDArray[np.str_], reference_ids: NDArray
             evidence[name][row] = value
         if frame is not None:
             frames[row] = frame
-    return PairScores(query_id=query_ids, reference_id=reference_ids, frame=frames, evidence=evidence), Errors.of(errors)
+        if isinstance(finding := learned.get(pair), Finding) and finding.frame is not None:
+            patch_frames[row] = finding.frame
+    scores = PairScores(query_id=query_ids, reference_id=reference_ids, frame=frames, patch_frame=patch_frames, evidence=evidence)
+    return scores, Errors.of(errors)
 
 
 def find(side: FeatureSet, id_: str, name: str) -> int:

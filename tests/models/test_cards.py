@@ -39,6 +39,28 @@ def test_files_and_other_names(room, tmp_path):
     assert cards.find_checkpoint(str(tmp_path / "folder")) == tmp_path / "folder" / "model.safetensors"
 
 
+def test_models_are_looked_up_in_several_rooms(room, tmp_path):
+    for other in ("first", "second"):
+        (tmp_path / "checkpoints" / other).mkdir()
+        (tmp_path / "checkpoints" / other / "shared.safetensors").touch()
+    (tmp_path / "checkpoints" / "second" / "own-00001-of-00002.safetensors").touch()
+    rooms = ("first", "second")
+    assert cards.shipped_checkpoints("second") == ["own", "shared"]
+    assert cards.find_model("own", rooms) == tmp_path / "checkpoints" / "second" / "own.safetensors"
+    assert cards.find_model("first/shared", rooms).parent.name == "first"
+    assert cards.find_model("a/b.safetensors", rooms).as_posix() == "a/b.safetensors"
+    with pytest.raises(UsageError, match="'shared' may be first/shared or second/shared: name it with its folder"):
+        cards.find_model("shared", rooms)
+    for unknown in ("small", "", "second/none", str(tmp_path)):
+        with pytest.raises(
+            UsageError, match=r"is neither a file .*checkpoints/first, checkpoints/second \(there: first/shared, second/own"
+        ):
+            cards.find_model(unknown, rooms)
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "config.json").write_text('{"library_name": "matcher"}')
+    assert cards.find_model(str(tmp_path / "saved"), rooms) == tmp_path / "saved" / "model.safetensors"
+
+
 def test_the_digest_follows_the_weights_alone(room):
     def whole(path):
         return cards.read_card(path)["part"]["whole"]

@@ -4,6 +4,7 @@ import html
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -135,6 +136,22 @@ def test_outlines_lie_where_the_frame_says(tmp_path: Path, pictures: tuple[Image
     page = read_page(write_report(tmp_path / "r.html", predictions, *pictures))
     assert [path["d"] for path in page.all("path", "line")] == ["M0,0 224,0 224,149 0,149Z", "M56,0 168,0 168,149 56,149Z"]
     assert "shows 50 % of the reference, on all of the query" in page.words()
+
+
+def test_what_a_pair_model_found_is_dashed(tmp_path: Path, pictures: tuple[ImageSet, ImageSet]) -> None:
+    keypoints, learned = geometry.from_box(0.25, 0.0, 0.75, 1.0), geometry.from_box(0.5, 0.5, 1.0, 1.0)
+    predictions = predict(THREE, [0.9, 0.8, 0.7], [keypoints, learned, keypoints], pair_logit=[3.0, 2.0, 1.0])
+    told = [learned, learned, np.full((3, 3), np.nan)]
+    page = read_page(write_report(tmp_path / "r.html", replace(predictions, patch_frame=told), *pictures))
+    lines = [(path["class"], sorted((path["d"] or "").strip("MZ").split())) for path in page.all("path", "line")]
+    corners = ("0,0 224,0 224,149 0,149", "56,0 168,0 168,149 56,149", "112,74.5 224,74.5 224,149 112,149")
+    whole, left, right = (sorted(points.split()) for points in corners)
+    solid, dashed = [("line", whole), ("line", left)], [("line learned", whole), ("line learned", right)]
+    assert lines == [solid[0], dashed[0], solid[1], dashed[1], *dashed, *solid]
+    assert "A dashed outline is what the pair model found" in page.words()
+    assert "the region is that of the pair model" in page.words() and "the pair model takes it for a copy" in page.words()
+    plain = read_page(write_report(tmp_path / "p.html", predictions, *pictures))
+    assert "dashed" not in plain.words() and not plain.all("path", "learned")
 
 
 def test_a_mirrored_copy_is_said_in_words(tmp_path: Path, pictures: tuple[ImageSet, ImageSet]) -> None:

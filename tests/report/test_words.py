@@ -1,8 +1,9 @@
 from math import nan
 
+import numpy as np
 import pytest
 
-from matcher.report.words import evidence_in_words, fact_in_words, location_in_words, percent
+from matcher.report.words import evidence_in_words, fact_in_words, location_in_words, percent, spoke_in_words
 
 
 def test_evidence_reads_as_sentences() -> None:
@@ -56,6 +57,27 @@ def test_location_in_words() -> None:
     assert location_in_words(0.6, 0.337, False) == ["shows 34 % of the reference, on 60 % of the query"]
     assert location_in_words(1.0, 0.001, True) == ["shows less than 1 % of the reference, on all of the query", "mirrored left to right"]
     assert location_in_words(nan, nan, False) == ["where the copy lies was not found"]
+
+
+def test_what_a_pair_model_says() -> None:
+    told = {"pair_covered_reference": 0.31, "pair_logit": 4.26, "pair_covered_query": 1.0}
+    assert evidence_in_words(told) == [
+        "the pair model takes it for a copy (+4.3)",
+        "it sees all of its view of the query in the reference, and 31 % of the reference in the query",
+    ]
+    assert evidence_in_words({"pair_logit": -3.04, "pair_covered_query": nan, "pair_covered_reference": nan}) == [
+        "the pair model takes it for no copy (-3.0)"
+    ]
+
+
+def test_who_spoke_and_whose_the_region_is() -> None:
+    one, other, none = np.eye(3), 2 * np.eye(3), np.full((3, 3), nan)
+    both = {"sift_inliers": 9.0, "pair_logit": 1.0, "descriptor_similarity": nan, "identical": 0.0}
+    assert spoke_in_words(both, one, other) == ["judged by keypoints and the pair model; the region is that of keypoints"]
+    assert spoke_in_words({"pair_logit": 1.0}, one, one) == ["judged by the pair model; the region is that of the pair model"]
+    assert spoke_in_words(both, none, none) == ["judged by keypoints and the pair model; none found a region"]
+    assert spoke_in_words(both | {"untouched": 1.0}, one, other) == ["judged by keypoints and the pair model; it is the whole picture"]
+    assert spoke_in_words({"identical": 1.0}, one, none) == []
 
 
 def test_facts_in_words() -> None:

@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from matcher.errors import ImageError, MatcherError, UsageError
+from matcher.geometry import apply, compose, flip, from_box, identity
+from matcher.models import checkpoint
+from matcher.models.token_fusion import TokenFusion
+from matcher.scoring.encoded_views import AT_ONCE, View
+from matcher.scoring.pair_model import NAMES, PairJudge, load_pair_model, made_by, view_pairs
+from matcher.settings import ImageSettings, PairModelSettings
+from matcher.shortlist.neighbours import PairSimilarity
+from matcher.types import Descriptors, Pictures
+
+GRID = np.stack(np.meshgrid(np.linspace(0.1, 0.9, 5), np.linspace(0.1, 0.9, 5)), axis=-1).reshape(-1, 2)
+
+
+def judge_of(model, batch_size=4):
+    settings = PairModelSettings(model="x", batch_size=batch_size)
+    return PairJudge(model, made_by="x", settings=settings, image_settings=ImageSettings())
+
+
+def pair(painted, query, reference, query_frame=None, reference_frame=None):
+    sides = ((query, query_frame), (reference, reference_frame))
+    return tuple(View(*painted[name], identity() if frame is None else frame) for name, frame in sides)
+
+
+def test_a_mirrored_copy_is_told_from_a_stranger_and_its_frame_is_found(painted, colours):
+    copy, stranger = judge_of(colours).judge([[pair(painted, "flipped", "a")], [pair(painted, "flipped", "b")]])
+    assert tuple(copy.evidence) == NAMES and copy.evidence["pair_logit"] > stranger.evidence["pair_logit"]
+    assert copy.evidence["pair_covered_query"] > 0.95 and copy.evidence["pair_covered_reference"] > 0.95
+    assert stranger.evidence["pair_covered_query"] < 0.6
+    assert np.abs(apply(copy.frame, GRID) - apply(flip(), GRID)).max() < 0.03
+
+
+def test_the_frame_is_that_of_the_whole_pictures_whatever_views_met(painted, colours):
+    part, shifted = from_box(0.125, 0.25, 0.625, 0.75), from_box(0.25, 0.125, 0.75, 0.625)  # by whole patches: colours stay as they are
+    mirrored = compose(flip(), part)
+    views = [("a", part, part), ("a", part, shifted), ("a", shifted, compose(part, flip())), ("flipped", mirrored, shifted)]
+    found = judge_of(colours).judge([[pair(painted, query, "a", *frames)] for query, *frames in views])
+    for finding, frame in zip(found, (identity(), identity(), identity(), flip()), strict=True):
+        assert np.abs(apply(finding.frame, GRID) - apply(frame, GRID)).max() < 0.03
+
+
+def test_the_best_view_pair_speaks(painted, colours):
+    far, near = pair(painted, "b", "a"), pair(painted, "flipped", "a", flip())
+    judge = judge_of(colours)
+    both, back, alone, worse = judge.judge([[far, near], [near, far], [near], [far]])
+    assert both.evidence == back.evidence == alone.evidence and alone.evidence["pair_logit"] > worse.evidence["pair_logit"]
+    assert np.array_equal(both.frame, alone.frame)
+
+
+def test_batches_have_one_shape_and_company_changes_nothing(painted, colours):
+    names = [(q, r) for q in ("a", "b", "flipped") for r in ("a", "b", "c")]
+    together = judge_of(colours).judge([[pair(painted, *each)] for each in names])
+    assert set(colours.judged) == {4} and set(colours.encoded) == {AT_ONCE}
+    for each, found in zip(names, together, strict=True):
+        alone = judge_of(colours).judge([[pair(painted, *each)]])[0]
+        assert alone.evidence == found.evidence
+
+
+def test_a_model_that_does_not_tell_where_has_nan_and_no_frame(painted, mute):
+    found = judge_of(mute).judge([[pair(painted, "a", "a")]])[0]
+    assert found.frame is None and np.isfinite(found.evidence["pair_logit"])
+    assert np.isnan([found.evidence["pair_covered_query"], found.evidence["pair_covered_reference"]]).all()
+
+
+def test_a_bad_picture_is_the_error_of_its_pairs(painted, colours, tmp_path):
+    bad = {**painted, "gone": (str(tmp_path / "gone.png"), "0")}
+    good, gone, second = judge_of(colours).judge([[pair(bad, "a", "b")], [pair(bad, "a", "gone")], [pair(bad, "gone", "c")]])
+    assert good.evidence and all(isinstance(error, ImageError) and error.code == "missing" for error in (gone, second))
+    assert judge_of(colours).judge([]) == []
+
+
+def test_torch_has_its_threads_back(painted, colours):
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        encode = colours.encode
+        colours.encode = lambda pictures: seen.append(torch.get_num_threads()) or encode(pictures)
+        judge_of(colours).judge([[pair(painted, "a", "b")]])
+        assert seen == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def described(ids, frames, rows):
+    count = len(ids)
+    return Descriptors(image_id=ids, frame=frames, kind=["x"] * count, confidence=np.ones(count), rows=rows)
+
+
+def picture(id_):
+    columns = {"width": [9], "height": [9], "pixel_key": ["p"], "thumbnail": np.zeros((1, 768)), "keypoints": [0]}
+    return Pictures(id=[id_], path=[f"{id_}.png"], file_key=[f"key of {id_}"], **columns)
+
+
+def test_the_closest_views_are_judged_beside_the_whole_pictures():
+    rows = np.eye(3, dtype=np.float32)
+    queries = described(["q", "q", "p"], [identity(), flip(), identity()], rows)
+    references = described(["r", "s"], [identity(), identity()], rows[:2])
+    similarity = PairSimilarity(queries, references, np.zeros(3, np.float32))
+    whole = view_pairs(picture("q"), picture("r"), similarity)
+    flipped = view_pairs(picture("q"), picture("s"), similarity)
+    assert [len(views) for views in (whole, flipped, view_pairs(picture("q"), picture("r"), None))] == [1, 2, 1]
+    assert np.array_equal(flipped[1][0].frame, flip()) and np.array_equal(flipped[1][1].frame, identity())
+    assert flipped[0][0][:2] == ("q.png", "key of q") and flipped[1][1][:2] == ("s.png", "key of s")
+    assert len(view_pairs(picture("unknown"), picture("r"), similarity)) == 1
+
+
+def tiny(seed=0):
+    return TokenFusion.build("timm:test_vit", depth=4, size=32, width=16, joint=1, heads=2, seed=seed)
+
+
+def test_models_are_loaded_by_file_and_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("matcher.models.cards.shipped_room", lambda kind: tmp_path / kind)
+    monkeypatch.setattr("matcher.shipped.shipped_room", lambda kind: tmp_path / kind)
+    room = tmp_path / "checkpoints" / "token_fusion"
+    room.mkdir(parents=True)
+    checkpoint.save(room / "mine.safetensors", tiny(), {})
+    for name in ("mine", "token_fusion/mine", str(room / "mine.safetensors")):
+        settings = PairModelSettings(model=name)
+        assert isinstance(load_pair_model(settings), TokenFusion) and made_by(settings).startswith("checkpoint ")
+    first = made_by(PairModelSettings(model="mine"))
+    checkpoint.save(room / "mine.safetensors", tiny(seed=1), {})
+    assert made_by(PairModelSettings(model="mine")) != first
+    with pytest.raises(UsageError, match=r"'yours' is neither .*there: token_fusion/mine"):
+        load_pair_model(PairModelSettings(model="yours"))
+
+
+def test_a_checkpoint_of_something_else_is_refused():
+    path = Path(__file__).parents[2] / "checkpoints" / "descriptor" / "copydetect.safetensors"
+    with pytest.raises(MatcherError, match="holds a Descriptor, and a pair model is needed"):
+        load_pair_model(PairModelSettings(model=str(path)))
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"memory": -1}])
+def test_settings_that_cannot_be(wrong):
+    with pytest.raises(UsageError, match=f"{next(iter(wrong))} must be at least"):
+        PairModelSettings(model="x", **wrong)

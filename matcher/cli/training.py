@@ -22,7 +22,8 @@ from matcher.cli.words import plain_words
 from matcher.errors import UsageError
 from matcher.training.job import TrainingJob
 from matcher.training.pace import Pace
-from matcher.training.predicting import WriteDescriptors
+from matcher.training.pairs import PairTraining
+from matcher.training.predicting import WriteDescriptors, WritePairScores
 from matcher.training.publishing import Publish
 from matcher.training.slices import LAST, Slices
 
@@ -112,7 +113,9 @@ class TrainingCLI(LightningCLI):
         if self.subcommand == "fit":
             self.slices = Slices(self.folder, minutes=self.job.minutes, every_minutes=self.job.every_minutes)
             return [Pace(), self.slices, Publish(self.folder, self.as_plain(self.config.fit))]
-        return [WriteDescriptors(self.folder)] if self.subcommand == "predict" else []
+        if self.subcommand == "predict":
+            return [WritePairScores(self.folder) if isinstance(self.model, PairTraining) else WriteDescriptors(self.folder)]
+        return []
 
     def loggers(self) -> Any:
         """Curves of a training: TensorBoard in one folder, and a CSV for each slice."""

@@ -73,10 +73,6 @@ class ConcatViT(PairModel):
         """What it expects of views, and what it does to them itself (mean and std)."""
         return {**self.backbone.preprocessing, "pixels": "RGB in 0..1", "shape": "squashed to a square"}
 
-    @property
-    def size(self) -> int:  # type: ignore[override]
-        return self.backbone.size
-
     def encode(self, pictures: Tensor) -> Tensor:
         """Views (B, 3, size, size), 0 to 1 -> as they go on the canvas."""
         return avg_pool2d(pictures, (1, 2)) if self.canvas == "square" else pictures

@@ -45,14 +45,17 @@ class PairModel(Publishable, nn.Module):
     """Judges pairs of views. Subclasses say what is kept of a view, and how two of them are judged.
 
     Attributes:
-        size: side in pixels of the square views
         backbone: the network that looks at them
         stored: numpy type of what is kept of a view
     """
 
-    size: int
     backbone: Backbone
     stored: ClassVar[type]
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of the square views that it takes."""
+        return self.backbone.size
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Views (B, 3, size, size), float RGB in 0..1 -> what is kept of them (B, ...)."""

@@ -88,11 +88,7 @@ class TokenFusion(PairModel):
         return {**self.tower.backbone.preprocessing, "pixels": "RGB in 0..1", "shape": "squashed to a square"}
 
     @property
-    def size(self) -> int:  # type: ignore[override]
-        return self.tower.size
-
-    @property
-    def backbone(self) -> Backbone:
+    def backbone(self) -> Backbone:  # type: ignore[override]
         """What the tower is made of."""
         return self.tower.backbone
 

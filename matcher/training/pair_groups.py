@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from matcher.data.photo_bank import PhotoBank
 from matcher.describe import card_digest, weights_path
@@ -57,6 +58,9 @@ class PairGroups(PhotoPairs):
         held_out: share of the photos that validation uses, and training never sees
         held_out_batches: batches of them that validation measures on
         seed: of the split and of every draw
+        pairs: what `matcher predict` scores: CSV or Parquet with query_id and reference_id
+        queries: its pictures: a folder, a glob, a list file or a table
+        references: likewise
     """
 
     def __init__(
@@ -75,6 +79,9 @@ class PairGroups(PhotoPairs):
         held_out: float = 0.05,
         held_out_batches: int = 16,
         seed: int = 0,
+        pairs: str | None = None,
+        queries: str | None = None,
+        references: str | None = None,
     ) -> None:
         if groups < 2 or members < 2:
             raise UsageError(f"a step needs two groups of two members at least, not {groups} of {members}")
@@ -92,7 +99,20 @@ class PairGroups(PhotoPairs):
             seed=seed,
         )
         self.members, self.mining = members, mining
+        self.pairs, self.queries, self.references = pairs, queries, references
         self.tables: dict[tuple[str, int], Tensor] = {}
+
+    def setup(self, stage: str) -> None:
+        """As PhotoPairs; `predict` scores files, at its end, and needs no photos."""
+        if stage != "predict":
+            return super().setup(stage)
+        for name in ("pairs", "queries", "references"):
+            if getattr(self, name) is None:
+                raise UsageError(f"say what to score: --data.pairs FILE --data.queries PATH --data.references PATH ({name} is missing)")
+
+    def predict_dataloader(self) -> DataLoader[list[int]]:
+        """One empty batch: WritePairScores does the work."""
+        return DataLoader([[0]], batch_size=None)
 
     def make_pairs(self, bank: PhotoBank, draw: Draw, *, hardness: float) -> GroupBatch:  # type: ignore[override]
         """Rows of a bank -> their groups, edited, and all pairs; the same seed gives the same ones."""

@@ -95,6 +95,9 @@ class PairTraining(ModelTraining):
         self.log_dict(found)
         log.info("step %d: %s", self.trainer.global_step, ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
 
+    def predict_step(self, batch: list[int], batch_idx: int) -> None:
+        """Nothing: WritePairScores scores at the end."""
+
     def test_step(self, batch: GroupBatch, batch_idx: int) -> None:
         """Nothing for each batch: RetrievalCheck measures at the end."""
 

@@ -8,7 +8,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import cv2
 import numpy as np
@@ -20,14 +20,19 @@ from matcher.data.benchmark import write_jpeg
 from matcher.data.photo_bank import PhotoBank
 from matcher.data.synthesize import synthesize
 from matcher.describe import describe_views
-from matcher.errors import MatcherError
+from matcher.errors import ImageError, MatcherError
+from matcher.geometry import identity
+from matcher.images.decode import content_key, read_bytes
 from matcher.images.table import ImageSet, read_images
 from matcher.metrics import ranking
 from matcher.metrics.judged import judge
 from matcher.metrics.predicted import ScoredPairs
 from matcher.metrics.truth import GroundTruth
-from matcher.models.descriptor import Descriptor
-from matcher.settings import DescriptorSettings, ImageSettings
+from matcher.models.descriptor import Descriptor, evaluating
+from matcher.models.pair_model import PairModel
+from matcher.scoring.encoded_views import View
+from matcher.scoring.pair_model import PairJudge
+from matcher.settings import DescriptorSettings, ImageSettings, PairModelSettings
 from matcher.shortlist.neighbours import neighbours
 from matcher.storage.aside import read_json
 from matcher.types import Descriptors
@@ -67,12 +72,37 @@ class SmallBenchmark:
             f"recall_at_rank{per_query}": float(ranking.recall_at_rank(judged, per_query)),
         }
 
+    def measure_pairs(self, model: PairModel, *, shortlist: Descriptor, per_query: int) -> dict[str, float]:
+        """A pair model on what a descriptor shortlists -> uAP, recall at precision 0.9 and at 1 by its logits on the whole pictures."""
+        queries, references = describe_whole(self.queries, shortlist), describe_whole(self.references, shortlist)
+        found = neighbours(queries, references, per_query=per_query)
+        views = [views_of(images) for images in (self.queries, self.references)]
+        pairs = [[(views[0][q], views[1][r])] for q, r in zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True)]
+        settings = PairModelSettings(model="", batch_size=BATCH)
+        with evaluating(model):
+            told = PairJudge(model, made_by="training", settings=settings, image_settings=LIMITS).judge(pairs)
+        logits = [one.evidence["pair_logit"] for one in told if not isinstance(one, ImageError)]
+        judged = judge(ScoredPairs.from_scores(found.query_id, found.reference_id, logits), self.truth).ranking
+        return {
+            "micro_ap": float(ranking.micro_ap(judged)),
+            "recall_at_p90": float(ranking.recall_at_precision(judged)[0]),
+            "recall_at_rank1": float(ranking.recall_at_rank(judged, 1)),
+        }
+
     def background(self, model: Descriptor) -> Background:
         """The strangers as a background set of this descriptor."""
         pixels = self.strangers.permute(0, 2, 3, 1).cpu().numpy()
         sized = [cv2.resize(picture, (model.size, model.size), interpolation=cv2.INTER_AREA) for picture in pixels]
         rows = np.concatenate([model.describe(np.stack(sized[i : i + BATCH])) for i in range(0, len(sized), BATCH)])
         return Background(rows, keys=np.empty((0, KEY_BYTES), dtype=np.uint8), card={})
+
+
+def views_of(images: ImageSet) -> dict[str, View]:
+    """Pictures -> the whole of each as a view, by id."""
+    return {
+        id_: View(path, content_key(read_bytes(path, settings=LIMITS)), identity())
+        for id_, path in zip(images.id.tolist(), images.path.tolist(), strict=True)
+    }
 
 
 def describe_whole(images: ImageSet, model: Descriptor) -> Descriptors:
@@ -91,6 +121,7 @@ class RetrievalCheck(Callback):
         difficulty: of the edits
         per_query: references looked at for each query
         nearest: strangers whose mean similarity is taken off
+        shortlist: the descriptor that finds what a pair model judges: a checkpoint file, or the bare name of one in checkpoints/descriptor
         seed: of the benchmark; `test` uses the one after it
         cache: folder where the benchmark is kept; null = inside trainer.default_root_dir
     """
@@ -104,11 +135,12 @@ class RetrievalCheck(Callback):
         difficulty: Literal["easy", "usual", "hard"] = "usual",
         per_query: int = 10,
         nearest: int = 3,
+        shortlist: str = "copydetect",
         seed: int = 0,
         cache: str | None = None,
     ) -> None:
         self.queries, self.references, self.strangers, self.difficulty = queries, references, strangers, difficulty
-        self.per_query, self.nearest, self.seed, self.cache = per_query, nearest, seed, cache
+        self.per_query, self.nearest, self.shortlist, self.seed, self.cache = per_query, nearest, shortlist, seed, cache
         self.made: dict[int, SmallBenchmark] = {}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -122,7 +154,12 @@ class RetrievalCheck(Callback):
         """Measures the module's result and logs it."""
         if seed not in self.made:
             self.made[seed] = self.make(trainer, seed)
-        found = self.made[seed].measure(pl_module.result, per_query=self.per_query, nearest=self.nearest)
+        model: Any = pl_module.result
+        if isinstance(model, PairModel):
+            descriptor = Descriptor.from_settings(DescriptorSettings(backbone=self.shortlist)).to(model.device)
+            found = self.made[seed].measure_pairs(model, shortlist=descriptor, per_query=self.per_query)
+        else:
+            found = self.made[seed].measure(model, per_query=self.per_query, nearest=self.nearest)
         pl_module.log_dict({prefix + name: value for name, value in found.items()})
         log.info("step %d: %s", trainer.global_step, ", ".join(f"{prefix}{name} {value:.3f}" for name, value in found.items()))
 

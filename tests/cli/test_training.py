@@ -71,6 +71,30 @@ def test_a_training_writes_everything_and_goes_on(command, smoke, photos):
     assert code == 0 and f"val_micro_ap {card['numbers']['val_micro_ap']:.3f}" in err
 
 
+@pytest.mark.parametrize("room", ["token_fusion", "concat_vit"])
+def test_a_pair_model_predicts_what_the_pipeline_scores(command, photos, tmp_path, room):
+    from matcher.storage.stage import Stage
+    from matcher.types import PairScores
+
+    words = ["--config", f"{room}/smoke.yaml", "--data.photos", str(photos), "--output", str(tmp_path / "out")]
+    code, out, err = command("fit", *words)
+    assert (code, out) == (0, "") and "val_micro_ap" in err and "val_pair_ap" in err, err
+    code, _, err = command("predict", *words)
+    assert code == 2 and "--data.pairs FILE" in err
+    (tmp_path / "pairs.csv").write_text("query_id,reference_id\n03,03\n03,04\n11,27\n")
+    sides = ["queries", str(photos), "references", str(photos), "pairs", str(tmp_path / "pairs.csv")]
+    code, _, err = command("predict", *words, *(f"--data.{word}" if i % 2 == 0 else word for i, word in enumerate(sides)))
+    assert code == 0, err
+    model = {"pair_model": {"model": str(tmp_path / "out" / "model.safetensors")}, "sift": None}
+    (tmp_path / "judge.yaml").write_text(yaml.safe_dump({"strategy": {"scorers": model}}))
+    sides = [f"--{word}" if i % 2 == 0 else word for i, word in enumerate(sides)]
+    code, _, err = command("score", *sides, "--output", tmp_path / "scored", "--config", tmp_path / "judge.yaml")
+    assert code == 0, err
+    predicted, scored = (Stage.load(place, PairScores).read() for place in (tmp_path / "out" / "pair_scores", tmp_path / "scored"))
+    assert predicted.query_id.tolist() == ["03", "03", "11"] and np.isfinite(predicted.evidence["pair_logit"]).all()
+    assert np.array_equal(predicted.evidence["pair_logit"], scored.evidence["pair_logit"])
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

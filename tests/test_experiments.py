@@ -11,7 +11,7 @@ from matcher.cli.verbs import VERBS, load
 from matcher.errors import UsageError
 from matcher.shipped import shipped, shipped_names
 
-ELSEWHERE = ("augmentations", "descriptor", "overlay")  # tests/data/augmentations, tests/cli/test_training.py
+ELSEWHERE = ("augmentations", "descriptor", "overlay", "token_fusion", "concat_vit")  # tests/data/augmentations, tests/cli/test_training.py
 FILES = [name for name in shipped_names("experiments") if name.endswith((".yaml", ".yml"))]
 CONFIGS = [name for name in FILES if Path(name).parts[0] not in ELSEWHERE]
 

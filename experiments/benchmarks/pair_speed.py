@@ -31,7 +31,7 @@ def time_pairs(
     *,
     backbone: str = "timm:vit_tiny_patch16_224",
     size: int = 128,
-    depth: int = 8,
+    depth: int = 9,
     canvas: Canvas = "wide",
     pairs: int = 32,
     rounds: int = 20,

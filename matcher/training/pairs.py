@@ -126,7 +126,7 @@ class TokenFusionTraining(PairTraining):
         backbone: str = "timm:vit_tiny_patch16_224",
         weights: bool = False,
         size: int | None = 128,
-        depth: int = 8,
+        depth: int = 9,
         width: int | None = None,
         joint: int | None = None,
         heads: int = 3,

@@ -172,9 +172,6 @@ class PairModelSettings:
     memory: int = 4096
     sure: float | None = None
 
-    def __post_init__(self) -> None:
-        at_least(self, batch_size=1, memory=0)
-
 
 @dataclass(frozen=True)
 class Scorers:

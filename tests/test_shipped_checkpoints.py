@@ -1,12 +1,17 @@
 """The weights in checkpoints/ load, strictly, and fit together."""
 
+import cv2
 import numpy as np
 import pytest
+from skimage import data
 
 from matcher.background import Background
 from matcher.describe import load_model, made_by, weights_path
+from matcher.geometry import from_box, iou
 from matcher.models.cards import read_card
-from matcher.settings import DescriptorSettings
+from matcher.scoring.pair_model import load_pair_model
+from matcher.scoring.patches import locate
+from matcher.settings import DescriptorSettings, PairModelSettings
 from matcher.shipped import shipped, shipped_names
 
 SETTINGS = DescriptorSettings(backbone="copydetect", background="copydetect")
@@ -31,3 +36,14 @@ def test_cards_name_data_licences_commit_and_numbers(name):
 
 def test_they_are_small():
     assert sum(shipped("checkpoints", name).stat().st_size for name in WEIGHTS) < 18e6
+
+
+def test_the_pair_model_tells_a_crop_from_a_stranger():
+    model = load_pair_model(PairModelSettings(model="token_fusion/copydetect"))
+    whole, part, other = (data.astronaut(), data.astronaut()[30:330, 90:420], data.coffee())
+    views = [np.stack([cv2.resize(picture, (model.size, model.size), interpolation=cv2.INTER_AREA)]) for picture in (whole, part, other)]
+    reference, crop, stranger = (model.encode_views(view) for view in views)
+    copied = model.judge_views(crop, reference)
+    assert copied.logit[0] > 0 > model.judge_views(stranger, reference).logit[0]
+    frame = locate(copied.to_reference[0], copied.to_query[0])
+    assert iou(frame, from_box(90 / 512, 30 / 512, 420 / 512, 330 / 512)) > 0.7

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matcher.describe import batches, card_digest
-from matcher.errors import ImageError, MatcherError
+from matcher.errors import ImageError, MatcherError, UsageError
 from matcher.geometry import Array, compose, identity, invert
 from matcher.models.cards import find_model
 from matcher.scoring.encoded_views import EncodedViews, View, fill
 from matcher.scoring.patches import locate
-from matcher.settings import ImageSettings, PairModelSettings
+from matcher.settings import ImageSettings, PairModelSettings, at_least
 from matcher.shortlist.neighbours import PairSimilarity
 from matcher.types import Pictures
 
@@ -70,7 +70,8 @@ class PairJudge:
 
     @classmethod
     def load(cls, settings: PairModelSettings, *, image_settings: ImageSettings, cache: Path | None = None) -> PairJudge:
-        """Settings -> the judge, on the GPU if there is one. Errors as in ``find_model`` and ``checkpoint.load``."""
+        """Settings -> the judge, on the GPU if there is one. Errors as in ``check``, ``find_model`` and ``checkpoint.load``."""
+        check(settings)
         model = load_pair_model(settings)
         return cls(model, made_by=made_by(settings), settings=settings, image_settings=image_settings, cache=cache)
 
@@ -140,6 +141,13 @@ def view_pairs(query: Pictures, reference: Pictures, similarity: PairSimilarity 
         frames.append(closest)
     sides = [(str(side.path[0]), str(side.file_key[0])) for side in (query, reference)]
     return [(View(*sides[0], first), View(*sides[1], second)) for first, second in frames]
+
+
+def check(settings: PairModelSettings) -> None:
+    """UsageError for numbers that cannot be: here, because in its own constructor the command line would take it for a wrong type."""
+    at_least(settings, batch_size=1, memory=0)
+    if settings.sure is not None and not np.isfinite(settings.sure):
+        raise UsageError(f"sure of a pair model must be a finite logit, or null to ask keypoints about every pair; it is {settings.sure}")
 
 
 def load_pair_model(settings: PairModelSettings) -> PairModel:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from matcher import __version__
 from matcher.calibration import likeliest_first, predict
 from matcher.errors import MatcherError, UsageError
-from matcher.fusion import Fusion, fit, read_fusion, write_fusion
+from matcher.fusion import SIFT_TERMS, Fusion, fit, read_fusion, write_fusion
 from matcher.metrics.predicted import write_predictions_csv
 from matcher.metrics.truth import GroundTruth
 from matcher.settings import Strategy
@@ -57,10 +57,13 @@ def calibrate_scores(fused: Path, output: Path, *, strategy: Strategy) -> Path:
 
 
 def load_fusion(strategy: Strategy) -> Fusion:
-    """A path, or the name of a model in checkpoints/fusion -> the model."""
-    if strategy.fusion.endswith(".json"):
-        return read_fusion(strategy.fusion)
-    return read_fusion(shipped("checkpoints", f"fusion/{strategy.fusion}.json"))
+    """A path, or the name of a model in checkpoints/fusion -> the model. UsageError if it weighs keypoints, and they never look."""
+    named = strategy.fusion.endswith(".json")
+    fusion = read_fusion(strategy.fusion if named else shipped("checkpoints", f"fusion/{strategy.fusion}.json"))
+    if strategy.scorers.sift is None and SIFT_TERMS.keys() & fusion.weights.keys():
+        why = "weighs keypoints, and strategy.scorers.sift is null: name one that was fitted without them (see matcher fit-fusion)"
+        raise UsageError(f"strategy.fusion {strategy.fusion} {why}")
+    return fusion
 
 
 @dataclass(frozen=True)

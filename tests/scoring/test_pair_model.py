@@ -135,7 +135,14 @@ def test_a_checkpoint_of_something_else_is_refused():
         load_pair_model(PairModelSettings(model=str(path)))
 
 
-@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"memory": -1}])
-def test_settings_that_cannot_be(wrong):
-    with pytest.raises(UsageError, match=f"{next(iter(wrong))} must be at least"):
-        PairModelSettings(model="x", **wrong)
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"memory": -1}, "memory"),
+        ({"sure": float("inf")}, "sure of a pair model"),
+    ],
+)
+def test_numbers_that_cannot_be_are_told_before_the_model_is_looked_for(changes, told):
+    with pytest.raises(UsageError, match=told):
+        PairJudge.load(PairModelSettings(model="nosuch", **changes), image_settings=ImageSettings())

@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from matcher import pipeline
-from matcher.settings import Strategy
+from matcher.errors import UsageError
+from matcher.settings import Scorers, Strategy
+from matcher.stages.predicting import load_fusion
 from matcher.storage.records import read_record
 from matcher.types import Predictions
 
@@ -80,3 +82,9 @@ def test_calibrate_wants_fused_scores(finished, command, tmp_path):
     part = finished[0] / "pair_scores" / "part-00000.parquet"
     code, _, complaint = command("calibrate", "--fused", part, "--output", tmp_path / "out.parquet")
     assert code == 1 and "matcher fuse" in complaint
+
+
+def test_a_fusion_of_keypoints_is_refused_where_they_never_look():
+    with pytest.raises(UsageError, match=r"strategy\.fusion keypoints weighs keypoints, and strategy\.scorers\.sift is null"):
+        load_fusion(Strategy(scorers=Scorers(sift=None)))
+    assert "similarity" in load_fusion(Strategy(scorers=Scorers(sift=None), fusion="descriptor")).weights

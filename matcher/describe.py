@@ -163,25 +163,24 @@ def gather(views: Views, rows: NDArray[np.float32]) -> Descriptors:
 
 def load_model(settings: DescriptorSettings) -> Descriptor:
     """Settings -> the descriptor, on the GPU if there is one."""
-    import torch
-
     from matcher.models.descriptor import Descriptor
+    from matcher.models.inference import make_ready
 
-    return Descriptor.from_settings(settings).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = Descriptor.from_settings(settings)
+    return make_ready(model, model, model.size)
 
 
 def load_detector(settings: DescriptorSettings, names: Sequence[str]) -> OverlayDetector | None:
     """Settings and names of views -> the detector that the names want, on the GPU if there is one; None if they want none."""
     if not wants_detector(names) or settings.detector is None:
         return None
-    import torch
-
     from matcher.models import checkpoint
+    from matcher.models.inference import make_ready
     from matcher.models.overlay_yolo import OverlayDetector
 
     detector = checkpoint.load(weights_path(settings.detector, "overlay"), kind=OverlayDetector.__name__)
     assert isinstance(detector, OverlayDetector)
-    return detector.to("cuda" if torch.cuda.is_available() else "cpu")
+    return make_ready(detector, detector, detector.size)
 
 
 def made_by(settings: DescriptorSettings) -> str:

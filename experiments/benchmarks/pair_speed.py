@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from jsonargparse import auto_cli
+from script import run_script
 
-from matcher.errors import MatcherError, UsageError
+from matcher.errors import UsageError
 from matcher.metrics.bootstrap import percentile_interval, resample_counts
 from matcher.models import checkpoint
 from matcher.models.concat_vit import Canvas, ConcatViT
@@ -121,19 +120,5 @@ def median_interval(values: np.ndarray) -> tuple[float, float, float]:
     return found.low, found.value, found.high
 
 
-def main() -> int:
-    """The words of the command line -> exit code: 0 done, 1 error, 2 usage."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        auto_cli(time_pairs, as_positional=False)
-    except UsageError as error:
-        logger.error("error: %s", error)
-        return 2
-    except MatcherError as error:
-        logger.error("error: %s", error)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(time_pairs))

@@ -16,9 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import auto_cli
 from measure import Cost, measure
 from results import write_results
+from script import run_script
 from table import TITLES, Outcome
 
 from matcher.errors import MatcherError, UsageError
@@ -138,19 +138,5 @@ def run_method(method: Method, bench: Benchmark, target: Path, config: Path, *, 
         return Run(cost, json.loads(timings.read_text(encoding="utf-8")) if timings.exists() else None)
 
 
-def main() -> int:
-    """The words of the command line -> exit code: 0 done, 1 error, 2 usage."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        auto_cli(compare_peers, as_positional=False)
-    except UsageError as error:
-        logger.error("error: %s", error)
-        return 2
-    except MatcherError as error:
-        logger.error("error: %s", error)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(compare_peers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,7 +42,7 @@ class Verdict:
     to_query: NDArray[np.float32] | None
 
 
-class PairModel(Publishable, nn.Module):
+class PairModel(Publishable, nn.Module, ABC):
     """Judges pairs of views. Subclasses say what is kept of a view, and how two of them are judged.
 
     Attributes:
@@ -57,21 +58,21 @@ class PairModel(Publishable, nn.Module):
         """Side in pixels of the square views that it takes."""
         return self.backbone.size
 
+    @abstractmethod
     def encode(self, pictures: Tensor) -> Tensor:
         """Views (B, 3, size, size), float RGB in 0..1 -> what is kept of them (B, ...)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judge(self, query: Tensor, reference: Tensor) -> Judgement:
         """Encoded views (P, ...) of both sides, row by row -> what is said of each pair."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pack(self, encoded: Tensor) -> Cached:
         """Encoded views -> as they lie in a cache."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unpack(self, cached: Cached) -> Tensor:
         """What ``pack`` made -> encoded views."""
-        raise NotImplementedError
 
     def forward(self, query: Tensor, reference: Tensor) -> Tensor:
         """Views (P, 3, size, size) of both sides -> logits (P,)."""
@@ -98,9 +99,9 @@ class PairModel(Publishable, nn.Module):
         return next(self.parameters()).device
 
     @property
+    @abstractmethod
     def arguments(self) -> dict[str, Any]:
         """What makes it again, without its weights."""
-        raise NotImplementedError
 
 
 def at_least_one(rows: NDArray[Any]) -> NDArray[Any]:

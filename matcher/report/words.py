@@ -26,17 +26,22 @@ def location_in_words(query_covered: float, reference_covered: float, flip: bool
     return [shown, "mirrored left to right"] if flip else [shown]
 
 
-def spoke_in_words(evidence: Mapping[str, float], frame: NDArray[np.float64], patch_frame: NDArray[np.float64]) -> list[str]:
-    """Named evidence of one pair, its frame and the pair model's (3, 3; NaN = none) -> a phrase: who looked, and whose the region is."""
+def spoke_in_words(evidence: Mapping[str, float], frame: NDArray[np.float64] | None, patch_frame: NDArray[np.float64]) -> list[str]:
+    """Named evidence of one pair, its frame and the pair model's (3, 3; NaN = none) -> a phrase: who looked, and whose the region is.
+
+    ``frame`` None: no region is shown, and nothing is said of it.
+    """
     looked = [name for key, name in WITNESSES.items() if not isnan(float(evidence.get(key, nan)))]
     same = max(float(evidence.get("identical", 0)), float(evidence.get("untouched", 0))) >= 0.5
-    if same:
+    if frame is None:
+        owner = ""
+    elif same:
         owner = "; it is the whole picture"
     elif np.isfinite(frame).all():
         owner = f"; the region is that of {'the pair model' if np.array_equal(frame, patch_frame) else 'keypoints'}"
     else:
         owner = "; none found a region"
-    return [f"judged by {' and '.join(looked)}{owner}"] if looked else []
+    return [f"judged by {', '.join(looked)}{owner}"] if looked else []
 
 
 def percent(probability: float) -> str:

@@ -152,16 +152,15 @@ def check(settings: PairModelSettings) -> None:
 
 def load_pair_model(settings: PairModelSettings) -> PairModel:
     """Settings -> the pair model, on the GPU if there is one. MatcherError if the checkpoint holds something else."""
-    import torch
-
     from matcher.models import checkpoint
+    from matcher.models.inference import make_ready
     from matcher.models.pair_model import PairModel
 
     path = find_model(settings.model, ROOMS)
     model = checkpoint.load(path)
     if not isinstance(model, PairModel):
         raise MatcherError(f"checkpoint {path} holds a {type(model).__name__}, and a pair model is needed here")
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return make_ready(model, model.encode, model.size)
 
 
 def made_by(settings: PairModelSettings) -> str:

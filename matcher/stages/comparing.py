@@ -55,7 +55,8 @@ class Comparison:
         if np.isfinite(p.frame[0]).all() and self.probability >= 0.5:
             lines += location_in_words(float(p.query_covered[0]), float(p.reference_covered[0]), bool(p.flip[0]))
             lines += [f"region in the query      {corners(invert(p.frame[0]))}", f"region in the reference  {corners(p.frame[0])}"]
-        return "\n".join([*lines, *evidence_in_words(evidence), *spoke_in_words(evidence, p.frame[0], p.patch_frame[0])])
+        shown = p.frame[0] if self.probability >= 0.5 else None
+        return "\n".join([*lines, *evidence_in_words(evidence), *spoke_in_words(evidence, shown, p.patch_frame[0])])
 
 
 def corners(frame: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from lightning.pytorch import Callback
-from torch import Tensor, nn
+from torch import Tensor
 
 from matcher.errors import UsageError
 from matcher.models.cards import find_checkpoint
@@ -61,24 +61,9 @@ class DescriptorTraining(ModelTraining):
             model = Descriptor.build(backbone, size=size, dim=dim, pooling=pooling, weights=weights, seed=seed)
         else:
             model = load_start(start)
-        super().__init__(model.to(memory_format=torch.channels_last), optimiser)
+        super().__init__(model.to(memory_format=torch.channels_last), optimiser, compiled=compiled, frozen=frozen)
         self.memory = Memory(loss.memory, model.dim) if loss.memory else None
-        self.loss, self.alarm, self.compiled = loss, alarm, compiled
-        self.frozen = freeze(self.model.backbone.network, frozen)
-
-    @property
-    def size(self) -> int:
-        """Side in pixels of the pictures that the descriptor takes."""
-        return self.model.size
-
-    def setup(self, stage: str) -> None:
-        if stage == "fit" and self.compiled:
-            self.model.compile()
-
-    def on_train_start(self) -> None:
-        super().on_train_start()
-        for module in self.frozen:  # their batch norms keep what they knew
-            module.eval()
+        self.loss, self.alarm = loss, alarm
 
     def configure_callbacks(self) -> list[Callback]:
         return [CollapseAlarm(self.alarm)]
@@ -130,15 +115,6 @@ class DescriptorTraining(ModelTraining):
 
     def predict_step(self, batch: list[int], batch_idx: int) -> None:
         """Likewise: WriteDescriptors describes."""
-
-
-def freeze(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Modules of a network by name -> the modules, which no optimiser changes any more. UsageError if there is none of a name."""
-    known = dict(network.named_modules())
-    for name in names:
-        if not name or name not in known:
-            raise UsageError(f"model.frozen: the backbone has no module {name!r}; it has {', '.join(dict(network.named_children()))}")
-    return [known[name].requires_grad_(False) for name in names]
 
 
 def load_start(name: str) -> Descriptor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,14 +18,20 @@ from matcher.training.settings import OptimiserSettings
 class ModelTraining(LightningModule):
     """Trains a model; subclasses say the loss.
 
-    Attributes:
+    Args:
         model: what is trained
-        average: the same with averaged weights, or None
+        optimiser: how the weights follow the loss
+        compiled: compile the network
+        frozen: modules of the backbone's network, by name, that keep the weights they start from
+
+    Attributes:
+        average: the model with averaged weights, or None
     """
 
-    def __init__(self, model: nn.Module, optimiser: OptimiserSettings) -> None:
+    def __init__(self, model: nn.Module, optimiser: OptimiserSettings, *, compiled: bool = False, frozen: Sequence[str] = ()) -> None:
         super().__init__()
-        self.model, self.optimiser = model, optimiser
+        self.model, self.optimiser, self.compiled = model, optimiser, compiled
+        self.frozen = freeze(model.backbone.network, frozen) if frozen else []
         self.average = copy.deepcopy(model).requires_grad_(False).eval() if optimiser.average else None
 
     @property
@@ -33,8 +39,19 @@ class ModelTraining(LightningModule):
         """What the training is for: the model with the averaged weights, if there is an average."""
         return self.model if self.average is None else self.average
 
+    @property
+    def size(self) -> int:
+        """Side in pixels of the pictures that the model takes."""
+        return int(self.model.size)
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.compiled:
+            self.model.compile()
+
     def on_train_start(self) -> None:
         self.model.train()
+        for module in self.frozen:  # their batch norms keep what they knew
+            module.eval()
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         super().optimizer_step(*arguments, **named)
@@ -54,6 +71,15 @@ class ModelTraining(LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def freeze(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Modules of a network by name -> the modules, which no optimiser changes any more. UsageError if there is none of a name."""
+    known = dict(network.named_modules())
+    for name in names:
+        if not name or name not in known:
+            raise UsageError(f"model.frozen: the backbone has no module {name!r}; it has {', '.join(dict(network.named_children()))}")
+    return [known[name].requires_grad_(False) for name in names]
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> Iterator[dict[str, Any]]:

@@ -42,11 +42,6 @@ class OverlayTraining(ModelTraining):
         super().__init__(OverlayDetector(size=size, width=width, depth=depth, seed=seed).to(memory_format=torch.channels_last), optimiser)
         self.found: list[tuple[Detections, Any, Any]] = []  # of validation: what was found, true boxes and classes of each picture
 
-    @property
-    def size(self) -> int:
-        """Longer side of the pictures that the detector sees, in pixels."""
-        return int(self.model.size)
-
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, h, w), 0 to 1 -> boxes (B, A, 4) and probabilities (B, A, 3), by the result."""
         return self.result.decode(self.result(pictures))

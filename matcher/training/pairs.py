@@ -15,7 +15,6 @@ from matcher.metrics.ranking import micro_ap, rank_predictions, recall_at_precis
 from matcher.models.concat_vit import Canvas, ConcatViT
 from matcher.models.pair_model import Judgement, PairModel
 from matcher.models.token_fusion import TokenFusion
-from matcher.training.descriptor import freeze
 from matcher.training.model_training import ModelTraining
 from matcher.training.pair_groups import GroupBatch
 from matcher.training.patch_targets import patch_targets
@@ -41,24 +40,9 @@ class PairTraining(ModelTraining):
     model: PairModel
 
     def __init__(self, model: PairModel, optimiser: OptimiserSettings, *, places: float, compiled: bool, frozen: Sequence[str]) -> None:
-        super().__init__(model, optimiser)
-        self.places, self.compiled = places, compiled
-        self.frozen = freeze(model.backbone.network, frozen)
+        super().__init__(model, optimiser, compiled=compiled, frozen=frozen)
+        self.places = places
         self.judged: list[tuple[Tensor, Tensor, Tensor]] = []  # of validation: queries, logits, labels
-
-    @property
-    def size(self) -> int:
-        """Side in pixels of the views that the model takes."""
-        return self.model.size
-
-    def setup(self, stage: str) -> None:
-        if stage == "fit" and self.compiled:
-            self.model.compile()
-
-    def on_train_start(self) -> None:
-        super().on_train_start()
-        for module in self.frozen:  # their batch norms keep what they knew
-            module.eval()
 
     def forward(self, batch: GroupBatch) -> Judgement:
         """The result's judgement on all pairs of a batch."""

@@ -20,7 +20,10 @@ TINY: dict[str, Any] = {"backbone": "timm:test_vit", "size": 32, "depth": 4, "pa
 
 @pytest.fixture(scope="module")
 def script() -> dict[str, Any]:
-    return runpy.run_path(str(Path(__file__).parents[2] / "experiments" / "benchmarks" / "pair_speed.py"))
+    folder = Path(__file__).parents[2] / "experiments" / "benchmarks"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))  # as python does for a script
+        return runpy.run_path(str(folder / "pair_speed.py"))
 
 
 def save(model: torch.nn.Module, folder: Path) -> str:

@@ -73,10 +73,11 @@ def test_what_a_pair_model_says() -> None:
 def test_who_spoke_and_whose_the_region_is() -> None:
     one, other, none = np.eye(3), 2 * np.eye(3), np.full((3, 3), nan)
     both = {"sift_inliers": 9.0, "pair_logit": 1.0, "descriptor_similarity": nan, "identical": 0.0}
-    assert spoke_in_words(both, one, other) == ["judged by keypoints and the pair model; the region is that of keypoints"]
+    assert spoke_in_words(both, one, other) == ["judged by keypoints, the pair model; the region is that of keypoints"]
     assert spoke_in_words({"pair_logit": 1.0}, one, one) == ["judged by the pair model; the region is that of the pair model"]
-    assert spoke_in_words(both, none, none) == ["judged by keypoints and the pair model; none found a region"]
-    assert spoke_in_words(both | {"untouched": 1.0}, one, other) == ["judged by keypoints and the pair model; it is the whole picture"]
+    assert spoke_in_words(both, none, none) == ["judged by keypoints, the pair model; none found a region"]
+    assert spoke_in_words(both, None, other) == ["judged by keypoints, the pair model"]
+    assert spoke_in_words(both | {"untouched": 1.0}, one, other) == ["judged by keypoints, the pair model; it is the whole picture"]
     assert spoke_in_words({"identical": 1.0}, one, none) == []
 
 

@@ -23,6 +23,10 @@ class Colours(PairModel):
         self.sharpness = torch.nn.Parameter(torch.tensor(4000.0), requires_grad=False)
         self.encoded, self.judged = [], []
 
+    @property
+    def arguments(self):
+        return {}
+
     def encode(self, pictures):
         self.encoded.append(len(pictures))
         return avg_pool2d(pictures, self.size // SIDE).flatten(2).mT

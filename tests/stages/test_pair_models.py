@@ -156,7 +156,7 @@ def test_the_cache_serves_the_next_run(scored, room, strategy, tmp_path, monkeyp
     first = score(room / "pairs.csv", *described(scored), tmp_path / "first", strategy=strategy, job=job)
     files = len(list((tmp_path / "cache").rglob("*.npz")))
     assert files >= 7  # four queries and three references, and some of their other views
-    monkeypatch.setattr(TokenFusion, "encode", None)
+    monkeypatch.setattr(TokenFusion, "encode_views", None)
     again = score(room / "pairs.csv", *described(scored), tmp_path / "again", strategy=strategy, job=job)
     assert (first / "part-00000.parquet").read_bytes() == (again / "part-00000.parquet").read_bytes()
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == files
@@ -217,7 +217,7 @@ def test_a_run_and_compare_say_the_same_and_who_spoke(room, fused, command, tmp_
     assert any(line.startswith("the pair model takes it for ") for line in told) and any(
         "of its view of the query" in line for line in told
     )
-    assert told[-1] == "judged by keypoints and the pair model and the descriptor; the region is that of keypoints"
+    assert told[-1] == "judged by keypoints, the pair model, the descriptor; the region is that of keypoints"
     words = ["compare", *pictures, "--strategy.scorers.pair_model.model", room / "pair.safetensors", "--json"]
     code, printed, complaint = command(*words)
     assert code == 0, complaint

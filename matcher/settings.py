@@ -64,6 +64,39 @@ class DescriptorSettings:
 
 
 @dataclass(frozen=True)
+class ViewPairs:
+    """Which views of a query meet which views of a reference.
+
+    Args:
+        query: names of views, see views.plan; null = all that are described
+        reference: likewise
+        first: of the query's views only those of the first name that it has: [overlays, whole] = what is pasted in place of the whole
+        handicap: taken off what these views say
+    """
+
+    query: list[str] | None = None
+    reference: list[str] | None = None
+    first: bool = False
+    handicap: float = 0.0
+
+
+@dataclass(frozen=True)
+class NearestViews(ViewPairs):
+    """Views that meet, and how many references that brings a query.
+
+    Args:
+        per_query: references that a query keeps, the nearest ones
+        each: every view of the query keeps so many
+    """
+
+    per_query: int = 10
+    each: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(self, per_query=1)
+
+
+@dataclass(frozen=True)
 class IndexSettings:
     """A nearest-neighbour index.
 
@@ -113,7 +146,8 @@ class ShortlistSettings:
 
     Args:
         per_query: candidates by keypoint votes kept for a query at most; 0 = no votes
-        descriptor_per_query: candidates by descriptors, the nearest references, that join them
+        descriptor: candidates by descriptors that join them: which views meet, and how many references each rule brings
+        at_most: candidates of a query that are judged; the first of each source come before the second ones. null = all
         always: this many are kept however weak they are
         support: the others are kept if their votes that agree weigh this much
         keypoints: at most this many keypoints of a query vote
@@ -123,7 +157,8 @@ class ShortlistSettings:
     """
 
     per_query: int = 10
-    descriptor_per_query: int = 10
+    descriptor: list[NearestViews] = field(default_factory=lambda: [NearestViews()])
+    at_most: int | None = None
     always: int = 3
     support: float = 0.8
     keypoints: int = 400
@@ -132,7 +167,7 @@ class ShortlistSettings:
     tolerance: float = 0.05
 
     def __post_init__(self) -> None:
-        at_least(self, per_query=0, descriptor_per_query=0, always=0, keypoints=1, neighbours=2, tried=1, tolerance=0)
+        at_least(self, per_query=0, at_most=1, always=0, keypoints=1, neighbours=2, tried=1, tolerance=0)
 
 
 @dataclass(frozen=True)
@@ -157,17 +192,38 @@ class SiftScorerSettings:
 
 
 @dataclass(frozen=True)
+class SubImageSettings:
+    """Views of both sides compared by descriptors (scoring/sub_image.py).
+
+    Args:
+        views: which views meet
+        smallest: a view, other than of the whole picture, whose shorter side has fewer pixels of its picture is left out
+        combine: the closest pair of views, the mean of the two closest, or the log of the mean of exp(sharpness * similarity)
+        sharpness: of log_mean_exp; the larger, the nearer to the closest pair
+    """
+
+    views: list[ViewPairs] = field(default_factory=lambda: [ViewPairs()])
+    smallest: int = 0
+    combine: Literal["closest", "two_closest", "log_mean_exp"] = "closest"
+    sharpness: float = 20.0
+
+
+@dataclass(frozen=True)
 class PairModelSettings:
     """A network that judges pairs of views (scoring/pair_model.py).
 
     Args:
         model: a checkpoint file, or the bare name of one in checkpoints/token_fusion or checkpoints/concat_vit
+        views: which views meet; null = the whole pictures, and the closest views by descriptors
+        combine: what counts of the logits of all view pairs: the largest, or the log of their mean exp
         batch_size: pairs of views judged in one forward pass
         memory: encoded views kept in memory, those asked for last
         sure: a pair whose logit is below this is not shown to keypoints; null = keypoints look at every pair
     """
 
     model: str
+    views: list[ViewPairs] | None = None
+    combine: Literal["largest", "log_mean_exp"] = "largest"
     batch_size: int = 32
     memory: int = 4096
     sure: float | None = None
@@ -175,9 +231,16 @@ class PairModelSettings:
 
 @dataclass(frozen=True)
 class Scorers:
-    """Who judges a pair; null switches one off, and a second YAML file changes one without naming the others."""
+    """Who judges a pair; null switches one off, and a second YAML file changes one without naming the others.
+
+    Args:
+        sift: keypoints and pixels
+        sub_image: descriptors of views, if the strategy names a descriptor
+        pair_model: a network that sees both
+    """
 
     sift: SiftScorerSettings | None = field(default_factory=SiftScorerSettings)
+    sub_image: SubImageSettings | None = field(default_factory=SubImageSettings)
     pair_model: PairModelSettings | None = None
 
 

@@ -21,16 +21,24 @@ from matcher.geometry import Array, compose, identity, invert
 from matcher.models.cards import find_model
 from matcher.scoring.encoded_views import EncodedViews, View, fill
 from matcher.scoring.patches import locate
-from matcher.settings import ImageSettings, PairModelSettings, at_least
-from matcher.shortlist.neighbours import PairSimilarity
-from matcher.types import Pictures
+from matcher.scoring.sub_image import SubImage, log_mean_exp
+from matcher.settings import ImageSettings, PairModelSettings, ViewPairs, at_least
+from matcher.types import Pictures, Views
+from matcher.views.choose import frames_of
 
 if TYPE_CHECKING:  # torch comes with the models, not with this module
     from matcher.models.pair_model import Cached, PairModel, Verdict
 
 NAMES = ("pair_logit", "pair_covered_query", "pair_covered_reference")
 ROOMS = ("token_fusion", "concat_vit")
-ViewPair = tuple[View, View]  # of the query, of the reference
+
+
+class ViewPair(NamedTuple):
+    """A view of the query, one of the reference, and what is taken off the logit of the two."""
+
+    query: View
+    reference: View
+    handicap: float = 0.0
 
 
 class Finding(NamedTuple):
@@ -76,17 +84,19 @@ class PairJudge:
         return cls(model, made_by=made_by(settings), settings=settings, image_settings=image_settings, cache=cache)
 
     def judge(self, pairs: Sequence[Sequence[ViewPair]]) -> list[Finding | ImageError]:
-        """The view pairs (1 or more) of each pair of pictures -> a finding for each, or the error of a picture that cannot be used.
+        """The view pairs of each pair of pictures -> a finding for each, or the error of a picture that cannot be used.
 
-        pair_logit: the largest over the view pairs; the rest is said of that one. pair_covered_query, pair_covered_reference: share
-        (0 to 1) of the view's patches that lie in the other view; NaN, and no frame, if the model does not tell.
+        pair_logit: over the view pairs, as the settings combine them; the rest is said of the one with the largest.
+        pair_covered_query, pair_covered_reference: share (0 to 1) of the view's patches that lie in the other view; NaN, and no
+        frame, if the model does not tell.
         """
-        encoded = self.views.of([view for pair in pairs for views in pair for view in views])
-        keys = [[(self.views.key(query), self.views.key(reference)) for query, reference in pair] for pair in pairs]
+        encoded = self.views.of([view for pair in pairs for met in pair for view in (met.query, met.reference)])
+        keys = [[(self.views.key(met.query), self.views.key(met.reference)) for met in pair] for pair in pairs]
         failed = [next((e for both in pair for key in both if isinstance(e := encoded[key], ImageError)), None) for pair in keys]
         good = {key: kept for key, kept in encoded.items() if not isinstance(kept, ImageError)}
         told = self.ask([(good[q], good[r]) for pair, error in zip(keys, failed, strict=True) if error is None for q, r in pair])
-        return [error or conclude(pair, [next(told) for _ in pair]) for pair, error in zip(pairs, failed, strict=True)]
+        combine = self.settings.combine
+        return [error or conclude(pair, [next(told) for _ in pair], combine=combine) for pair, error in zip(pairs, failed, strict=True)]
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -121,26 +131,46 @@ def unpack(verdict: Verdict, count: int) -> Iterator[Told]:
         yield Told(float(verdict.logit[row]), *tables)
 
 
-def conclude(views: Sequence[ViewPair], told: Sequence[Told]) -> Finding:
-    """The view pairs of one pair of pictures, and what was said of each -> the finding."""
-    (query, reference), best = max(zip(views, told, strict=True), key=lambda item: item[1].logit)
+def conclude(views: Sequence[ViewPair], told: Sequence[Told], *, combine: str = "largest") -> Finding:
+    """The view pairs of one pair of pictures, and what was said of each -> the finding; NaN if no views met."""
+    if not views:
+        return Finding(dict.fromkeys(NAMES, np.nan), None)
+    logits = np.array([said.logit - met.handicap for met, said in zip(views, told, strict=True)])
+    row = int(logits.argmax())
+    met, best = views[row], told[row]
+    logit = float(logits[row]) if combine == "largest" else log_mean_exp(logits)
     if best.to_reference is None or best.to_query is None:
-        return Finding(dict(zip(NAMES, (best.logit, np.nan, np.nan), strict=True)), None)
+        return Finding(dict(zip(NAMES, (logit, np.nan, np.nan), strict=True)), None)
     covered = (float(1 - table[:, -1].mean()) for table in (best.to_reference, best.to_query))
     frame = locate(best.to_reference, best.to_query)
-    whole = compose(reference.frame, compose(frame, invert(query.frame))) if frame is not None else None
-    return Finding(dict(zip(NAMES, (best.logit, *covered), strict=True)), whole)
+    whole = compose(met.reference.frame, compose(frame, invert(met.query.frame))) if frame is not None else None
+    return Finding(dict(zip(NAMES, (logit, *covered), strict=True)), whole)
 
 
-def view_pairs(query: Pictures, reference: Pictures, similarity: PairSimilarity | None) -> list[ViewPair]:
-    """Rows (1,) of both sides -> the view pairs to judge: the whole pictures, and the closest views by descriptors if they are others."""
+def view_pairs(
+    query: Pictures, reference: Pictures, sub_image: SubImage | None, rules: Sequence[ViewPairs] | None = None
+) -> list[ViewPair]:
+    """Rows (1,) of both sides -> the view pairs to judge: those that the rules name, each once.
+
+    Without rules the whole pictures, and the closest views by descriptors if they are others.
+    """
     ids = str(query.id[0]), str(reference.id[0])
-    frames = [(identity(), identity())]
-    closest = similarity.closest_views(*ids) if similarity is not None else None
-    if closest is not None and not np.array_equal(closest, frames[0]):
-        frames.append(closest)
+    if rules is None:
+        closest = sub_image.closest_views(*ids) if sub_image is not None else None
+        met = [(identity(), identity(), 0.0), *([(*closest, 0.0)] if closest is not None else [])]
+    else:
+        seen = sub_image.views(*ids) if sub_image is not None else (Views.empty(), Views.empty())
+        met = [
+            (first, second, rule.handicap)
+            for rule in rules
+            for first in frames_of(rule.query, seen[0], first=rule.first)
+            for second in frames_of(rule.reference, seen[1])
+        ]
     sides = [(str(side.path[0]), str(side.file_key[0])) for side in (query, reference)]
-    return [(View(*sides[0], first), View(*sides[1], second)) for first, second in frames]
+    pairs: dict[bytes, ViewPair] = {}
+    for first, second, handicap in met:
+        pairs.setdefault(first.tobytes() + second.tobytes(), ViewPair(View(*sides[0], first), View(*sides[1], second), handicap))
+    return list(pairs.values())
 
 
 def check(settings: PairModelSettings) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matcher.errors import MatcherError
-from matcher.geometry import Array
 from matcher.index import Index
 from matcher.settings import IndexSettings
 from matcher.types import Candidates, Descriptors, Float, Text
@@ -85,23 +84,6 @@ class PairSimilarity:
     def __init__(self, queries: Descriptors, references: Descriptors, penalty: Float) -> None:
         self.queries, self.references, self.penalty = queries, references, penalty
         self.query_rows, self.reference_rows = rows_by_id(queries.image_id), rows_by_id(references.image_id)
-
-    def neighbours(self, *, per_query: int) -> Candidates:
-        """The nearest references of every query, see :func:`neighbours`."""
-        return neighbours(self.queries, self.references, per_query=per_query, penalty=self.penalty)
-
-    def closest(self, query_id: str, reference_id: str) -> float:
-        """Two pictures -> the similarity of their closest view pair, -2 to 2 or so; NaN if one has no view."""
-        return float(self.between(query_id, reference_id).max()) if self.has(query_id, reference_id) else float("nan")
-
-    def closest_views(self, query_id: str, reference_id: str) -> tuple[Array, Array] | None:
-        """Two pictures -> the frames of their closest view pair; None if one has no view. Ties as in :func:`neighbours`."""
-        if not self.has(query_id, reference_id):
-            return None
-        similarity = self.between(query_id, reference_id)
-        reference, query = np.unravel_index(similarity.T.argmax(), similarity.T.shape)
-        rows = self.query_rows[query_id][query], self.reference_rows[reference_id][reference]
-        return self.queries.frame[rows[0]], self.references.frame[rows[1]]
 
     def has(self, query_id: str, reference_id: str) -> bool:
         """Whether both pictures have views."""

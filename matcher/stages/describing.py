@@ -19,6 +19,7 @@ from matcher.features import FeatureSet, describe_pictures
 from matcher.images.table import ImageSet, read_images
 from matcher.settings import DescriptorSettings, Strategy
 from matcher.shortlist.neighbours import PairSimilarity
+from matcher.shortlist.rules import check_rules
 from matcher.stages.job import Job
 from matcher.storage.manifest import MANIFEST_NAME, refuse_stale
 from matcher.storage.records import write_record
@@ -145,6 +146,8 @@ def compare_descriptors(
     """
     if strategy.descriptor is None:
         return None, {}
+    sub_image = strategy.scorers.sub_image
+    check_rules([*strategy.shortlist.descriptor, *(sub_image.views if sub_image else ())], strategy.descriptor)
     first, query_print = load_descriptors(queries, side="query", strategy=strategy)
     second, reference_print = load_descriptors(references, side="reference", strategy=strategy)
     prints = {"query_descriptors": query_print, "reference_descriptors": reference_print}

@@ -24,6 +24,7 @@ from matcher.images.table import ImageSet
 from matcher.scoring import pair_model, sift
 from matcher.scoring.identical import LONGEST, could_be_untouched, is_identical, is_untouched
 from matcher.scoring.pair_model import Finding, PairJudge, view_pairs
+from matcher.scoring.sub_image import SubImage
 from matcher.settings import Strategy
 from matcher.shortlist.neighbours import PairSimilarity
 from matcher.stages.describing import ERRORS, IMAGES, Side, compare_descriptors, describe_path, load_described, refuse
@@ -120,7 +121,8 @@ class Judge:
         learned: PairJudge | None = None,
     ) -> None:
         self.queries, self.references, self.strategy, self.similarity, self.learned = queries, references, strategy, similarity, learned
-        self.settings = strategy.scorers.sift
+        self.settings, rules = strategy.scorers.sift, strategy.scorers.sub_image
+        self.sub_image = SubImage(similarity, rules, queries.pictures, references.pictures) if similarity and rules else None
         self.side = self.settings.agreement_side if self.settings else 96
         self.picture = lru_cache(maxsize=PICTURES)(self.decode)
         self.features = lru_cache(maxsize=8)(queries.features)
@@ -133,7 +135,8 @@ class Judge:
         if self.learned is None:
             return {}
         sides = [(self.queries.pictures.take([query]), self.references.pictures.take([reference])) for query, reference in pairs]
-        found = self.learned.judge([view_pairs(first, second, self.similarity) for first, second in sides])
+        rules = self.learned.settings.views
+        found = self.learned.judge([view_pairs(first, second, self.sub_image, rules) for first, second in sides])
         return dict(zip(pairs, found, strict=True))
 
     def judge(self, query: int, reference: int, *, learned: Finding | ImageError | None) -> tuple[dict[str, float], geometry.Array | None]:
@@ -145,8 +148,8 @@ class Judge:
             raise learned
         first, second = self.queries.pictures.take([query]), self.references.pictures.take([reference])
         evidence = dict.fromkeys(NAMES, np.nan) | {"identical": float(is_identical(first, second)), "untouched": 0.0}
-        if self.similarity is not None:
-            evidence["descriptor_similarity"] = self.similarity.closest(str(first.id[0]), str(second.id[0]))
+        if self.sub_image is not None:
+            evidence["descriptor_similarity"] = self.sub_image.compare(str(first.id[0]), str(second.id[0]))
         images = (lambda: self.picture(str(first.path[0])), lambda: self.picture(str(second.path[0])))
         if could_be_untouched(first, second):
             large = (load(str(p.path[0]), settings=self.strategy.images, at_least=LONGEST) for p in (first, second))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from matcher.engine.local import run_shards
 from matcher.errors import StaleStageError
 from matcher.features import FeatureSet
 from matcher.index import Index
-from matcher.settings import Strategy
+from matcher.settings import NearestViews, Strategy
 from matcher.shortlist.identical import near_thumbnails, same_content
 from matcher.shortlist.neighbours import PairSimilarity, rows_by_id
+from matcher.shortlist.rules import nearest
 from matcher.shortlist.votes import vote
 from matcher.stages.describing import compare_descriptors, load_described
 from matcher.stages.job import Job
@@ -48,7 +50,7 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
     config = {"shortlist": asdict(strategy.shortlist), "index": asdict(strategy.index)}
     inputs = {"queries": query_print, "references": reference_print, **prints}
     stage = Stage.open(folder, Candidates, config=config, inputs=inputs, items=len(side), items_per_shard=SHARD, fresh=job.fresh)
-    near = Near(similarity if not stage.is_finished else None, per_query=strategy.shortlist.descriptor_per_query)
+    near = Near(similarity if not stage.is_finished else None, strategy.shortlist.descriptor)
 
     def work(rows: range) -> Candidates:
         pairs: Found = {}
@@ -59,7 +61,8 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
             for r, support in zip(*vote(side.features(n), library, found, strategy.shortlist), strict=True):
                 pairs.setdefault((n, int(r)), {})["votes"] = float(support)
         voted = as_candidates(pairs, side, library)
-        return Candidates.concat([merge(of_query(voted, id_), near.of(id_)) for id_ in chosen.id.tolist()])
+        joined = [merge(of_query(voted, id_), near.of(id_)) for id_ in chosen.id.tolist()]
+        return Candidates.concat([cut(candidates, strategy.shortlist.at_most) for candidates in joined])
 
     run_shards(stage, work, workers=job.workers, label="candidates")
     return stage
@@ -68,8 +71,8 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
 class Near:
     """The nearest references of every query by descriptors, found all at once, handed out by query."""
 
-    def __init__(self, similarity: PairSimilarity | None, *, per_query: int) -> None:
-        self.found = similarity.neighbours(per_query=per_query) if similarity is not None else Candidates.empty()
+    def __init__(self, similarity: PairSimilarity | None, rules: Sequence[NearestViews]) -> None:
+        self.found = nearest(similarity, rules) if similarity is not None and rules else Candidates.empty()
         self.rows = rows_by_id(self.found.query_id)
 
     def of(self, query_id: str) -> Candidates:
@@ -110,3 +113,14 @@ def merge(voted: Candidates, near: Candidates) -> Candidates:
     query_frame[rows], reference_frame[rows] = near.query_frame[both], near.reference_frame[both]
     known = replace(voted, source=source.astype(np.str_), query_frame=query_frame, reference_frame=reference_frame)
     return Candidates.concat([known, near.take(np.setdiff1d(np.arange(len(near)), both))])
+
+
+def cut(candidates: Candidates, at_most: int | None) -> Candidates:
+    """One query's candidates as ``merge`` gives them -> at most so many: both kinds of them take turns, each from its best down."""
+    if at_most is None or len(candidates) <= at_most:
+        return candidates
+    by_votes = ~(candidates.source == "neighbours")
+    place = np.empty(len(candidates), dtype=np.int64)
+    for kind in (by_votes, ~by_votes):
+        place[kind] = np.arange(np.count_nonzero(kind))
+    return candidates.take(np.sort(np.lexsort((~by_votes, place))[:at_most]))

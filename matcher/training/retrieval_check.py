@@ -31,7 +31,7 @@ from matcher.metrics.truth import GroundTruth
 from matcher.models.descriptor import Descriptor, evaluating
 from matcher.models.pair_model import PairModel
 from matcher.scoring.encoded_views import View
-from matcher.scoring.pair_model import PairJudge
+from matcher.scoring.pair_model import PairJudge, ViewPair
 from matcher.settings import DescriptorSettings, ImageSettings, PairModelSettings
 from matcher.shortlist.neighbours import neighbours
 from matcher.storage.aside import read_json
@@ -77,7 +77,7 @@ class SmallBenchmark:
         queries, references = describe_whole(self.queries, shortlist), describe_whole(self.references, shortlist)
         found = neighbours(queries, references, per_query=per_query)
         views = [views_of(images) for images in (self.queries, self.references)]
-        pairs = [[(views[0][q], views[1][r])] for q, r in zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True)]
+        pairs = [[ViewPair(views[0][q], views[1][r])] for q, r in zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True)]
         settings = PairModelSettings(model="", batch_size=BATCH)
         with evaluating(model):
             told = PairJudge(model, made_by="training", settings=settings, image_settings=LIMITS).judge(pairs)

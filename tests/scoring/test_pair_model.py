@@ -9,8 +9,9 @@ from matcher.geometry import apply, compose, flip, from_box, identity
 from matcher.models import checkpoint
 from matcher.models.token_fusion import TokenFusion
 from matcher.scoring.encoded_views import AT_ONCE, View
-from matcher.scoring.pair_model import NAMES, PairJudge, load_pair_model, made_by, view_pairs
-from matcher.settings import ImageSettings, PairModelSettings
+from matcher.scoring.pair_model import NAMES, PairJudge, ViewPair, load_pair_model, made_by, view_pairs
+from matcher.scoring.sub_image import SubImage
+from matcher.settings import ImageSettings, PairModelSettings, SubImageSettings, ViewPairs
 from matcher.shortlist.neighbours import PairSimilarity
 from matcher.types import Descriptors, Pictures
 
@@ -24,7 +25,7 @@ def judge_of(model, batch_size=4):
 
 def pair(painted, query, reference, query_frame=None, reference_frame=None):
     sides = ((query, query_frame), (reference, reference_frame))
-    return tuple(View(*painted[name], identity() if frame is None else frame) for name, frame in sides)
+    return ViewPair(*(View(*painted[name], identity() if frame is None else frame) for name, frame in sides))
 
 
 def test_a_mirrored_copy_is_told_from_a_stranger_and_its_frame_is_found(painted, colours):
@@ -86,27 +87,51 @@ def test_torch_has_its_threads_back(painted, colours):
         torch.set_num_threads(before)
 
 
-def described(ids, frames, rows):
-    count = len(ids)
-    return Descriptors(image_id=ids, frame=frames, kind=["x"] * count, confidence=np.ones(count), rows=rows)
-
-
 def picture(id_):
     columns = {"width": [9], "height": [9], "pixel_key": ["p"], "thumbnail": np.zeros((1, 768)), "keypoints": [0]}
     return Pictures(id=[id_], path=[f"{id_}.png"], file_key=[f"key of {id_}"], **columns)
 
 
-def test_the_closest_views_are_judged_beside_the_whole_pictures():
-    rows = np.eye(3, dtype=np.float32)
-    queries = described(["q", "q", "p"], [identity(), flip(), identity()], rows)
-    references = described(["r", "s"], [identity(), identity()], rows[:2])
-    similarity = PairSimilarity(queries, references, np.zeros(3, np.float32))
-    whole = view_pairs(picture("q"), picture("r"), similarity)
-    flipped = view_pairs(picture("q"), picture("s"), similarity)
+@pytest.fixture
+def sub_image():
+    """q is whole and flipped, p whole; r looks like q, s like q flipped; something is pasted in p."""
+    rows = np.eye(4, dtype=np.float32)
+    kinds, frames = ["whole", "flip", "whole", "overlay"], [identity(), flip(), identity(), from_box(0, 0, 0.5, 0.5)]
+    queries = Descriptors(image_id=list("qqpp"), frame=frames, kind=kinds, confidence=np.ones(4), rows=rows)
+    references = Descriptors(image_id=list("rs"), frame=frames[::2], kind=["whole"] * 2, confidence=np.ones(2), rows=rows[:2])
+    both = PairSimilarity(queries, references, np.zeros(4, np.float32))
+    return SubImage(both, SubImageSettings(), Pictures.empty(), Pictures.empty())
+
+
+def test_the_closest_views_are_judged_beside_the_whole_pictures(sub_image):
+    whole = view_pairs(picture("q"), picture("r"), sub_image)
+    flipped = view_pairs(picture("q"), picture("s"), sub_image)
     assert [len(views) for views in (whole, flipped, view_pairs(picture("q"), picture("r"), None))] == [1, 2, 1]
-    assert np.array_equal(flipped[1][0].frame, flip()) and np.array_equal(flipped[1][1].frame, identity())
-    assert flipped[0][0][:2] == ("q.png", "key of q") and flipped[1][1][:2] == ("s.png", "key of s")
-    assert len(view_pairs(picture("unknown"), picture("r"), similarity)) == 1
+    assert np.array_equal(flipped[1].query.frame, flip()) and np.array_equal(flipped[1].reference.frame, identity())
+    assert flipped[0].query[:2] == ("q.png", "key of q") and flipped[1].reference[:2] == ("s.png", "key of s")
+    assert len(view_pairs(picture("unknown"), picture("r"), sub_image)) == 1
+
+
+def test_rules_say_which_views_are_judged(sub_image):
+    halves = ViewPairs(query=["whole", "left"], reference=["whole"])
+    met = view_pairs(picture("q"), picture("r"), sub_image, [halves, ViewPairs(query=["left"], reference=["whole", "top"], handicap=0.5)])
+    assert [(m.query.frame[0, 0], m.reference.frame[1, 1], m.handicap) for m in met] == [(1, 1, 0), (0.5, 1, 0), (0.5, 0.5, 0.5)]
+    pasted = ViewPairs(query=["overlays", "whole"], reference=["whole"], first=True)
+    found = [view_pairs(picture(query), picture("r"), sub_image, [pasted]) for query in "qp"]
+    assert [[m.query.frame[0, 0] for m in views] for views in found] == [[1], [0.5]]
+    assert view_pairs(picture("q"), picture("r"), sub_image, [ViewPairs(query=["overlays"])]) == []
+
+
+def test_views_combine(painted, colours):
+    near, far = pair(painted, "a", "a"), pair(painted, "b", "a")
+    apart = [finding.evidence["pair_logit"] for finding in judge_of(colours).judge([[near], [far]])]
+    settings = PairModelSettings(model="x", combine="log_mean_exp")
+    mean = PairJudge(colours, made_by="x", settings=settings, image_settings=ImageSettings())
+    both, none = mean.judge([[near, far], []])
+    assert both.evidence["pair_logit"] == pytest.approx(np.log(np.exp(apart).mean()), abs=1e-5)
+    assert np.isnan(none.evidence["pair_logit"]) and none.frame is None
+    held = judge_of(colours).judge([[near._replace(handicap=100.0), far]])[0]
+    assert held.evidence["pair_logit"] == pytest.approx(apart[1], abs=1e-5)
 
 
 def tiny(seed=0):

@@ -7,7 +7,7 @@ from matcher.errors import MatcherError
 from matcher.geometry import from_box
 from matcher.index import Index
 from matcher.settings import IndexSettings
-from matcher.shortlist.neighbours import PairSimilarity, neighbours
+from matcher.shortlist.neighbours import neighbours
 from matcher.types import Descriptors
 
 
@@ -67,13 +67,6 @@ def test_equal_views_go_to_what_comes_first():
     assert np.array_equal(found.reference_frame, describe(["b", "a", "b", "c", "a", "c"], rng, rows=rows).frame[:2])
 
 
-def test_equal_view_pairs_go_to_the_view_that_comes_first():
-    rng = np.random.default_rng(0)
-    same = describe(list("aaab"), rng, rows=np.tile(rng.standard_normal((1, 8)), (4, 1)))
-    frames = PairSimilarity(same, same, np.zeros(4, np.float32)).closest_views("a", "b")
-    assert np.array_equal(frames[0], same.frame[0]) and np.array_equal(frames[1], same.frame[3])
-
-
 def test_more_asked_than_there_is_and_nothing_at_all():
     rng = np.random.default_rng(0)
     some, none = describe(["a", "b", "a"], rng), Descriptors.empty()
@@ -106,23 +99,13 @@ def test_what_is_taken_off_a_view_is_taken_off_before_the_best_is_chosen(per_que
     rng = np.random.default_rng(3)
     queries, references = describe([f"q{n // 4}" for n in range(24)], rng), describe([f"r{n // 3}" for n in range(60)], rng)
     penalty = rng.uniform(-0.8, 0.8, 24).astype(np.float32)
-    both = PairSimilarity(queries, references, penalty)
-    found, expected = both.neighbours(per_query=per_query), slow(queries, references, per_query, penalty)
+    found, expected = neighbours(queries, references, per_query=per_query, penalty=penalty), slow(queries, references, per_query, penalty)
     assert list(zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True)) == [(e[2], e[3]) for e in expected]
     assert np.allclose(found.similarity, [-e[0] for e in expected], atol=1e-5)
     assert np.array_equal(found.query_frame, queries.frame[[e[4] for e in expected]])
     assert not np.array_equal(found.query_frame, neighbours(queries, references, per_query=per_query).query_frame)
-    closest = [both.closest(*pair) for pair in zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True)]
-    assert np.allclose(closest, found.similarity, atol=1e-5)
-    frames = [both.closest_views(*pair) for pair in zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True)]
-    assert np.array_equal(frames, np.stack([found.query_frame, found.reference_frame], axis=1))
 
 
-def test_a_pair_without_views_has_no_similarity():
-    rng = np.random.default_rng(0)
-    some, none = describe(["a", "b", "a"], rng), Descriptors.empty()
-    both = PairSimilarity(some, some, np.zeros(3, np.float32))
-    assert both.closest("a", "a") == pytest.approx(1, abs=1e-6) and both.closest("a", "b") < 1
-    assert np.isnan([both.closest("a", "c"), both.closest("c", "a"), PairSimilarity(none, some, np.empty(0)).closest("a", "a")]).all()
-    assert both.closest_views("a", "c") is None and both.closest_views("c", "a") is None
-    assert len(both.neighbours(per_query=0)) == 0
+def test_nobody_asked_for_means_nobody():
+    some = describe(["a", "b", "a"], np.random.default_rng(0))
+    assert len(neighbours(some, some, per_query=0)) == 0

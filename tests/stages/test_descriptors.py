@@ -14,8 +14,7 @@ from matcher.geometry import flip
 from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
 from matcher.pipeline import calibrate, compare, describe, fuse, run, score, shortlist
-from matcher.settings import DescriptorSettings, Scorers, ShortlistSettings, SiftSettings, Strategy
-from matcher.shortlist.neighbours import PairSimilarity
+from matcher.settings import DescriptorSettings, NearestViews, Scorers, ShortlistSettings, SiftSettings, Strategy
 from matcher.stages.shortlisting import merge
 from matcher.storage.records import read_record
 from matcher.storage.stage import Stage
@@ -23,7 +22,7 @@ from matcher.types import Candidates, Descriptors, PairScores, Pictures, Predict
 
 QUERIES = ("cropped.jpg", "flipped.jpg", "half.png", "same bytes.png", "horse.jpg")
 REFERENCES = ("astronaut.png", "chelsea.png", "page.png", "brick.png", "moon.png", "coins.png")
-SMALL = ShortlistSettings(per_query=3, always=2, descriptor_per_query=3)
+SMALL = ShortlistSettings(per_query=3, always=2, descriptor=[NearestViews(per_query=3)])
 
 
 def save_descriptor(path, seed=0):
@@ -158,9 +157,9 @@ def test_scoring_a_list_of_ones_own(made, similarity_only, tmp_path):
     found = Stage.load(scored, PairScores).read().evidence["descriptor_similarity"]
     queries, references = sides_of(folder)
     penalty = query_penalty(queries, Stage.load(folder / "out" / "references" / "pictures", Pictures).read(), strategy.descriptor)
-    normalised = PairSimilarity(queries, references, penalty)
     assert np.isnan(found[1]) and (penalty != 0).all()
-    assert np.allclose(found[[0, 2]], [normalised.closest("horse", "moon"), normalised.closest("flipped", "chelsea")], atol=1e-6)
+    expected = [best(queries, references, penalty, *pair)[0] for pair in (("horse", "moon"), ("flipped", "chelsea"))]
+    assert np.allclose(found[[0, 2]], expected, atol=1e-6)
     fused = fuse(scored, tmp_path / "fused.parquet", strategy=replace(strategy, fusion=similarity_only))
     assert (
         len(read_record(calibrate(fused, tmp_path / "out.parquet", strategy=replace(strategy, fusion=similarity_only)), Predictions)) == 2

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from matcher.errors import UsageError
+from matcher.geometry import identity
+from matcher.settings import DescriptorSettings, NearestViews
+from matcher.shortlist.neighbours import PairSimilarity
+from matcher.shortlist.rules import check_rules, nearest
+from matcher.types import Descriptors
+
+NAMES = ["whole", "flip", "left", "overlays"]
+KINDS = ["whole", "flip", "left", "overlay"]
+
+
+def describe(rng, prefix, count):
+    """Pictures of which each has some of the views."""
+    ids, kinds = [], []
+    for n in range(count):
+        for kind in rng.permutation(KINDS)[: rng.integers(1, 5)]:
+            ids.append(f"{prefix}{n}")
+            kinds.append(kind)
+    rows = rng.standard_normal((len(ids), 6)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return Descriptors(image_id=ids, frame=np.tile(identity(), (len(ids), 1, 1)), kind=kinds, confidence=np.ones(len(ids)), rows=rows)
+
+
+def slow(both, rules):
+    """Every rule, every query, every view, every reference."""
+    similarity = both.queries.rows @ both.references.rows.T - both.penalty[:, None]
+    best = {}
+    for rule in rules:
+        asked = {}  # what keeps references of its own -> views of the query
+        for q, (query, kind) in enumerate(zip(both.queries.image_id, both.queries.kind, strict=True)):
+            mine = both.queries.kind[both.queries.image_id == query].tolist()
+            names = rule.query or NAMES
+            if rule.first and rule.query:
+                names = [name for name in names if KINDS[NAMES.index(name)] in mine][:1]
+            if kind in [KINDS[NAMES.index(name)] for name in names]:
+                asked.setdefault((query, q) if rule.each else (query,), []).append(q)
+        meant = [KINDS[NAMES.index(name)] for name in rule.reference or NAMES]
+        for (query, *_), rows in asked.items():
+            of = {}
+            for r in np.flatnonzero(np.isin(both.references.kind, meant)):
+                reference = both.references.image_id[r]
+                of[reference] = max([of.get(reference, -np.inf), *(similarity[q, r] - rule.handicap for q in rows)])
+            for reference in sorted(of, key=lambda name: -of[name])[: rule.per_query]:
+                best[query, reference] = max(best.get((query, reference), -np.inf), of[reference])
+    return best
+
+
+some = st.none() | st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True)
+rule = st.builds(
+    NearestViews,
+    query=some,
+    reference=some,
+    first=st.booleans(),
+    each=st.booleans(),
+    handicap=st.sampled_from([0.0, 0.3]),
+    per_query=st.integers(1, 4),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1000), st.lists(rule, min_size=1, max_size=3))
+def test_agrees_with_a_slow_loop(seed, rules):
+    rng = np.random.default_rng(seed)
+    queries, references = describe(rng, "q", 4), describe(rng, "r", 6)
+    both = PairSimilarity(queries, references, rng.uniform(0, 0.5, len(queries)).astype(np.float32))
+    found, expected = nearest(both, rules), slow(both, rules)
+    pairs = list(zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True))
+    assert set(pairs) == set(expected)
+    assert np.allclose(found.similarity, [expected[pair] for pair in pairs], atol=1e-5)
+    for query in set(found.query_id.tolist()):
+        assert (np.diff(found.similarity[found.query_id == query]) <= 0).all()
+
+
+def test_rules_name_what_is_described():
+    settings = DescriptorSettings(backbone="x", query_views=["whole", "overlays"], reference_views=["grid2"])
+    check_rules([NearestViews(), NearestViews(query=["overlays"], reference=["grid2_1_1"])], settings)
+    with pytest.raises(UsageError, match=r"wants the reference view 'whole', but descriptor.reference_views does not describe 'whole'"):
+        check_rules([NearestViews(reference=["whole"])], settings)

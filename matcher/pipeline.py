@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from matcher.settings import Strategy
 from matcher.stages.job import Job
@@ -13,6 +13,7 @@ MYPY = False  # true to type checkers; jsonargparse would run the imports below 
 if MYPY:
     from matcher.data.synthesize import BenchmarkSummary
     from matcher.metrics.evaluation import Evaluation
+    from matcher.stages.ablating import Ablation
     from matcher.stages.comparing import Comparison
     from matcher.stages.predicting import Fitted
     from matcher.stages.running import RunSummary
@@ -315,3 +316,35 @@ def fit_fusion(pair_scores: Place, ground_truth: Place, output: Place, *, seed: 
     from matcher.stages.predicting import fit_on
 
     return fit_on(Path(pair_scores), ground_truth, Path(output), seed=seed)
+
+
+def ablate(
+    queries: Place,
+    references: Place,
+    ground_truth: Place,
+    output: Place,
+    *,
+    rows: dict[str, list[Any]],
+    edits: Place | None = None,
+    job: Job = Job(),
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Ablation:
+    """A grid of strategies on one benchmark -> one table: accuracy, what each costs, and the difference to the first.
+
+    Args:
+        queries: a folder (recursive), a glob, a list file, or a CSV/Parquet table with columns id and path
+        references: likewise
+        ground_truth: CSV with query_id,reference_id; an empty reference_id means a copy of nothing
+        output: folder of the table and of the stage files, which further calls use again
+        rows: by name, the YAML files and differences that make each strategy, the last one wins
+        edits: CSV with families, severity, covered and frame, for a table by edit
+        job: how it is done
+        resamples: bootstrap resamples of the queries
+        seed: of the resamples
+    """
+    from matcher.stages.ablating import ablate_strategies
+
+    return ablate_strategies(
+        queries, references, ground_truth, Path(output), rows=rows, edits=edits, job=job, resamples=resamples, seed=seed
+    )

@@ -18,7 +18,8 @@ CONFIGS = [name for name in FILES if Path(name).parts[0] not in ELSEWHERE]
 
 def verb_of(name):
     """The verb that a config is for: the name of its folder."""
-    return Path(name).parts[0]
+    room = Path(name).parts[0]
+    return {"ablation": "ablate"}.get(room, room)
 
 
 def needed(verb, config):

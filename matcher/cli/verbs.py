@@ -18,6 +18,7 @@ VERBS = {
     "evaluate": "matcher.pipeline:evaluate",
     "report": "matcher.pipeline:report",
     "synthesize": "matcher.pipeline:synthesize",
+    "ablate": "matcher.pipeline:ablate",
     "fit_fusion": "matcher.pipeline:fit_fusion",
     "whiten": "matcher.pipeline:whiten",
     "make_background": "matcher.pipeline:make_background",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
@@ -25,6 +26,7 @@ from matcher.storage.manifest import MANIFEST_NAME, refuse_stale
 from matcher.storage.records import write_record
 from matcher.storage.stage import Stage
 from matcher.types import Descriptors, Errors, Keypoints, Pictures
+from matcher.views.choose import choose, kinds_of
 
 Side = Literal["query", "reference"]
 SHARD = 32  # pictures
@@ -125,16 +127,27 @@ def views_of(strategy: Strategy, side: Side) -> list[str]:
 
 
 def load_descriptors(folder: Path, *, side: Side, strategy: Strategy) -> tuple[Descriptors, str]:
-    """Folder that describe wrote -> its descriptors and their fingerprint.
+    """Folder that describe wrote -> those of its descriptors that the strategy asks for, and their fingerprint.
 
-    MatcherError if there are none, StaleStageError if another model, detector or other views made them.
+    More views may be described than that. MatcherError if there are none, StaleStageError if another model or detector made them,
+    or views are missing.
     """
     if not (folder / DESCRIPTORS / MANIFEST_NAME).is_file():
         raise MatcherError(f"{folder} has no descriptors: describe it again with this strategy, into another --output")
     stage = Stage.load(folder / DESCRIPTORS, Descriptors)
-    wanted = json.loads(json.dumps(descriptor_config(strategy, side)))
-    refuse_stale(stage.folder, stage.manifest, replace(stage.manifest, config=wanted))
-    return stage.read(), stage.fingerprint
+    wanted, names = json.loads(json.dumps(descriptor_config(strategy, side))), views_of(strategy, side)
+    described = stage.manifest.config.get("views") or []
+    if described == names or not kinds(names) <= kinds(described):
+        refuse_stale(stage.folder, stage.manifest, replace(stage.manifest, config=wanted))
+        return stage.read(), stage.fingerprint
+    refuse_stale(stage.folder, stage.manifest, replace(stage.manifest, config={**stage.manifest.config, **wanted, "views": described}))
+    found = stage.read()
+    return found.take(choose(found.kind, names)), f"{stage.fingerprint}, views {' '.join(names)}"
+
+
+def kinds(names: Sequence[str]) -> set[str]:
+    """Names of views -> the kinds of all of them."""
+    return {kind for name in names for kind in kinds_of(name)}
 
 
 def compare_descriptors(

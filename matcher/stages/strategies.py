@@ -1,0 +1,58 @@
+"""Parts of YAML, files or written out -> a strategy, the later parts on top of the earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from matcher.errors import MatcherError, UsageError
+from matcher.settings import Strategy
+from matcher.shipped import shipped
+
+Part = str | Mapping[str, Any]
+
+
+def read_strategy(parts: Sequence[Part]) -> Strategy:
+    """Parts -> strategy. A text is a file as ``--config`` takes it, a mapping is what stands under ``strategy`` in one.
+
+    UsageError with one sentence if a part does not fit, MatcherError if a file cannot be read.
+    """
+    from argparse import ArgumentError
+
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Strategy, "strategy")
+    content: dict[str, Any] = {}
+    for part in parts:
+        content = merge(content, read_part(part) if isinstance(part, str) else part)
+    try:
+        return parser.instantiate(parser.parse_object({"strategy": content})).strategy
+    except (ArgumentError, TypeError, ValueError) as error:
+        complaint = str(error).strip().splitlines()
+        raise UsageError(f"{' + '.join(map(str, parts))} is no strategy: {complaint[0]} {complaint[-1].strip()}") from error
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two mappings -> one; what the second says wins, mappings within both are merged likewise, lists are replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def read_part(name: str) -> dict[str, Any]:
+    """File, or name of one that ships in experiments/ -> what it says under ``strategy``."""
+    path = Path(name).expanduser()
+    path = path if path.is_file() else shipped("experiments", name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise MatcherError(f"{path} is no YAML that can be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} must hold keys and values, as the files in experiments/run do")
+    return content.get("strategy") or {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -84,24 +85,32 @@ class Outcome:
 
 
 def tabulate(benchmark: Path, predictions: Path) -> list[tuple[str, ...]]:
-    """The benchmark and the predictions about it -> a row for each query; from probability one half on it counts as found."""
+    """The benchmark and the predictions about it -> a row for each query and reference; from probability one half on it counts as found.
+
+    Of a query, as many predictions count as it has references: the likeliest ones.
+    """
     from matcher.storage.records import read_record
     from matcher.types import Predictions
 
     found = read_record(predictions, Predictions)
-    best: dict[str, int] = {}
-    for place, query in enumerate(found.query_id.tolist()):
-        best.setdefault(query, place)  # predictions come likeliest first
+    rows = read_rows(benchmark / "edits.csv")
+    true = {(row["query_id"], row["reference_id"]) for row in rows}
+    wanted, best = Counter(row["query_id"] for row in rows), defaultdict[str, dict[str, int]](dict)
+    for place, (query, reference) in enumerate(zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True)):
+        if len(best[query]) < wanted[query]:  # predictions come likeliest first
+            best[query][reference] = place
     photo = {row["reference_id"]: Path(row["path"]).stem for row in read_rows(benchmark / "references.csv")}
     table: list[tuple[str, ...]] = []
-    for row in read_rows(benchmark / "edits.csv"):
-        n = best.get(row["query_id"])
+    for row in rows:
+        query = row["query_id"]
+        strangers = [place for reference, place in best[query].items() if (query, reference) not in true]
+        n = best[query].get(row["reference_id"], strangers[0] if strangers else None)
         sure = n is not None and found.probability[n] >= 0.5
         name = str(found.reference_id[n]) if sure and n is not None else ""
         probability = f"{found.probability[n]:.4f}" if n is not None else ""
         covered = f"{found.query_covered[n]:.0%}" if sure and n is not None else ""
         verdict = "right" if name == row["reference_id"] else "wrong"
-        table.append((row["query_id"], photo.get(name, "nothing"), probability, covered, row["families"], verdict))
+        table.append((query, photo.get(name, "nothing"), probability, covered, row["families"], verdict))
     return table
 
 

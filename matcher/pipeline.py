@@ -206,6 +206,7 @@ def synthesize(
     queries: int = 200,
     references: int | None = None,
     distractor_share: float = 0.5,
+    several_share: float = 0.0,
     difficulty: Literal["easy", "usual", "hard"] = "usual",
     max_side: int = 640,
     reference_side: int = 384,
@@ -220,6 +221,7 @@ def synthesize(
         queries: edited pictures to make
         references: photos that become references; null = two in three. The others give strangers and what is pasted
         distractor_share: share of the queries that are copies of nothing
+        several_share: share of the copies that show two to four references at once
         difficulty: how many edits, and how strong
         max_side: longer side of the queries in pixels
         reference_side: longer side of the references in pixels
@@ -234,6 +236,7 @@ def synthesize(
         queries=queries,
         references=references,
         distractor_share=distractor_share,
+        several_share=several_share,
         difficulty=difficulty,
         max_side=max_side,
         reference_side=reference_side,

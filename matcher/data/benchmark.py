@@ -27,8 +27,8 @@ FILES = ("ground_truth.csv", "edits.csv", "edits.jsonl", "references.csv", "card
 
 
 @dataclass(frozen=True)
-class Query:
-    """One query as made: whose copy it is ("" = of no reference), from which photo, and by which edits."""
+class Source:
+    """One original of a query as made: which reference it is ("" = none), from which photo, and by which edits it came there."""
 
     query_id: str
     reference_id: str
@@ -47,6 +47,7 @@ class BenchmarkSummary:
     Attributes:
         output: the folder
         references, positives, distractors: how many pictures
+        several: how many of the positives are copies of several references
         families: how many queries each family of edits is in
         skipped: photos that could not be used
     """
@@ -55,22 +56,26 @@ class BenchmarkSummary:
     references: int
     positives: int
     distractors: int
+    several: int
     families: dict[str, int]
     skipped: int
 
 
-def describe_query(query_id: str, reference_id: str, photo_id: str, picture: Edited) -> Query:
-    """An edited picture -> its row in the tables."""
-    return Query(
-        query_id=query_id,
-        reference_id=reference_id,
-        photo_id=photo_id,
-        families="+".join(step.name for step in picture.steps) or "none",
-        severity=sum(step.severity for step in picture.steps),
-        covered=geometry.covered_share(picture.frame),
-        frame=" ".join(f"{number:.8g}" for number in (picture.frame + 0.0).ravel()),
-        steps=[asdict(step) for step in picture.steps],
-    )
+def describe_query(query_id: str, originals: Sequence[tuple[str, str]], picture: Edited) -> list[Source]:
+    """An edited picture, and (reference id, photo id) of each of its originals in order -> their rows in the tables."""
+    return [
+        Source(
+            query_id=query_id,
+            reference_id=reference_id,
+            photo_id=photo_id,
+            families="+".join(step.name for step in picture.steps) or "none",
+            severity=sum(step.severity for step in picture.steps),
+            covered=geometry.covered_share(alone.frame),
+            frame=" ".join(f"{number:.8g}" for number in (alone.frame + 0.0).ravel()),
+            steps=[asdict(step) for step in picture.steps],
+        )
+        for (reference_id, photo_id), alone in zip(originals, picture.each(), strict=True)
+    ]
 
 
 def claim(folder: Path) -> None:
@@ -106,6 +111,13 @@ def write_jpeg(path: Path, pixels: Pixels, quality: int) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+def write_masks(folder: Path, query_id: str, reference_ids: Sequence[str], picture: Edited) -> None:
+    """Where each original of a query is seen -> QUERY.png, or QUERY-REFERENCE.png for each where there are several."""
+    for reference_id, alone in zip(reference_ids, picture.each(), strict=True):
+        name = query_id if len(reference_ids) == 1 else f"{query_id}-{reference_id}"
+        write_mask(folder / f"{name}.png", alone.visible)
+
+
 def write_mask(path: Path, visible: np.ndarray) -> None:
     """Mask (H, W) bool -> PNG file, 255 where the original is seen."""
     _, encoded = cv2.imencode(".png", visible.astype(np.uint8) * 255)
@@ -127,19 +139,19 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
     write_bytes(path, text.getvalue().encode("utf-8"))
 
 
-def write_tables(folder: Path, queries: Sequence[Query], references: Sequence[tuple[str, str, str]]) -> None:
+def write_tables(folder: Path, sources: Sequence[Source], references: Sequence[tuple[str, str, str]]) -> None:
     """The tables of the benchmark: ground truth, edits (short and in full), and which photo each reference is."""
     write_table(folder / "references.csv", ("reference_id", "photo_id", "path"), references)
-    write_table(folder / "ground_truth.csv", ("query_id", "reference_id"), ((q.query_id, q.reference_id) for q in queries))
+    write_table(folder / "ground_truth.csv", ("query_id", "reference_id"), ((s.query_id, s.reference_id) for s in sources))
     header = ("query_id", "reference_id", "families", "severity", "covered", "frame")
-    rows = ((q.query_id, q.reference_id, q.families, q.severity, f"{q.covered:.4f}", q.frame) for q in queries)
+    rows = ((s.query_id, s.reference_id, s.families, s.severity, f"{s.covered:.4f}", s.frame) for s in sources)
     write_table(folder / "edits.csv", header, rows)
-    lines = (json.dumps({name: value for name, value in asdict(q).items() if name not in ("families", "severity")}) for q in queries)
+    lines = (json.dumps({name: value for name, value in asdict(s).items() if name not in ("families", "severity")}) for s in sources)
     write_bytes(folder / "edits.jsonl", "".join(line + "\n" for line in lines).encode("ascii"))
 
 
 def write_card(folder: Path, arguments: dict[str, Any], summary: BenchmarkSummary, skipped: list[dict[str, str]]) -> None:
     """How the benchmark was made; the last file to be written."""
-    counts = {name: getattr(summary, name) for name in ("references", "positives", "distractors", "families")}
+    counts = {name: getattr(summary, name) for name in ("references", "positives", "distractors", "several", "families")}
     card = {"made_by": MAKER, "complete": True, "version": __version__, "arguments": arguments, "counts": counts, "skipped": skipped}
     write_json(folder / "card.json", card)

@@ -16,16 +16,18 @@ from tqdm import tqdm
 
 from matcher.data.benchmark import (
     BenchmarkSummary,
-    Query,
+    Source,
     claim,
     describe_query,
     write_card,
     write_jpeg,
-    write_mask,
+    write_masks,
     write_tables,
 )
-from matcher.data.edits import Context, Difficulty, Mixture, edit_at_random, mixture
+from matcher.data.edits import Context, Difficulty, Mixture, edit_at_random, gather_at_random, mixture
+from matcher.data.edits.edited import Pixels
 from matcher.data.edits.placing import limit
+from matcher.data.edits.recipe import pick
 from matcher.data.photos import Photos, split_photos
 from matcher.errors import ImageError, MatcherError, UsageError
 from matcher.types import Errors
@@ -39,6 +41,7 @@ CANVAS_GROWTH = 1.2  # times the photo: the longer side of collages, screens and
 LEAST_CANVAS = 320
 REFERENCE_QUALITY = 90
 QUERY_QUALITY = (78, 96)  # JPEG, drawn for each query
+SEVERAL_CHANCES = (0.5, 0.3, 0.2)  # of 2, 3 and 4 references on a query of several
 
 
 def synthesize(
@@ -48,6 +51,7 @@ def synthesize(
     queries: int = 200,
     references: int | None = None,
     distractor_share: float = 0.5,
+    several_share: float = 0.0,
     difficulty: Difficulty = "usual",
     max_side: int = 640,
     reference_side: int = 384,
@@ -62,6 +66,7 @@ def synthesize(
         queries: how many queries
         references: how many photos become references; null = two in three. The others give distractors and what is pasted
         distractor_share: share of the queries that are edited pictures of nothing in the references
+        several_share: share of the copies that show two to four references at once; the other queries stay as they are without it
         difficulty: how many edits a query gets and how strong they are
         max_side: longer side of the queries in pixels, at most
         reference_side: longer side of the references in pixels, at most
@@ -73,6 +78,7 @@ def synthesize(
         "queries": queries,
         "references": references,
         "distractor_share": distractor_share,
+        "several_share": several_share,
         "difficulty": difficulty,
         "max_side": max_side,
         "reference_side": reference_side,
@@ -87,9 +93,13 @@ def synthesize(
     rows = {f"R{number:06d}": row for (number, row), error in zip(enumerate(split.references), tried, strict=True) if error is None}
     if not rows:
         raise MatcherError(f"{photos}: none of the photos chosen as references can be used")
-    plan = plan_queries(list(rows), queries, distractor_share, seed)
+    if len(rows) < 2 and several_share > 0:
+        raise MatcherError(f"{photos}: only one photo can be used as a reference, several_share needs two; give more photos")
+    plan = add_sources(plan_queries(list(rows), queries, distractor_share, seed), list(rows), several_share, seed)
     made = in_threads(Workshop(split, rows, mix, folder, max_side, seed).make_query, plan, threads, "queries")
-    write_tables(folder, made, [(name, split.ids[row], split.paths[row]) for name, row in rows.items()])
+    write_tables(
+        folder, [source for query in made for source in query], [(name, split.ids[row], split.paths[row]) for name, row in rows.items()]
+    )
     skipped = [*list_errors(errors), *(error for error in tried if error is not None)]
     summary = summarise(folder, len(rows), made, len(skipped))
     write_card(folder, arguments, summary, skipped)
@@ -101,8 +111,9 @@ def check_numbers(arguments: dict[str, Any], workers: int) -> None:
     for name, least in (("queries", 1), ("max_side", 64), ("reference_side", 32), ("seed", 0)):
         if arguments[name] < least:
             raise UsageError(f"{name} must be at least {least}, not {arguments[name]}")
-    if not 0 <= arguments["distractor_share"] <= 1:
-        raise UsageError(f"distractor_share must be between 0 and 1, not {arguments['distractor_share']}")
+    for name in ("distractor_share", "several_share"):
+        if not 0 <= arguments[name] <= 1:
+            raise UsageError(f"{name} must be between 0 and 1, not {arguments[name]}")
     if workers < 0:
         raise UsageError(f"workers must be 0 (one for each core) or more, not {workers}")
 
@@ -137,6 +148,24 @@ def plan_queries(reference_ids: Sequence[str], queries: int, distractor_share: f
     return list(enumerate(targets[i] for i in rng.permutation(queries)))
 
 
+def add_sources(
+    plan: Sequence[tuple[int, str]], reference_ids: Sequence[str], several_share: float, seed: int
+) -> list[tuple[int, list[str]]]:
+    """The plan -> number of each query and whose copy it is ([""] = of none); a share of the copies got references beside the first."""
+    rng = np.random.default_rng([seed, 3])
+    copies = [place for place, (_, reference_id) in enumerate(plan) if reference_id]
+    several = {copies[i] for i in rng.permutation(len(copies))[: round(several_share * len(copies))]}
+    full: list[tuple[int, list[str]]] = []
+    for place, (number, reference_id) in enumerate(plan):
+        shown = [reference_id]
+        wanted = min(2 + pick(rng, SEVERAL_CHANCES), len(reference_ids)) if place in several else 1
+        while len(shown) < wanted:
+            if (drawn := reference_ids[int(rng.integers(len(reference_ids)))]) not in shown:
+                shown.append(drawn)
+        full.append((number, shown))
+    return full
+
+
 @dataclass(frozen=True)
 class Workshop:
     """Makes queries, each from a generator of its own, so that order and threads do not matter."""
@@ -148,20 +177,27 @@ class Workshop:
     max_side: int
     seed: int
 
-    def make_query(self, planned: tuple[int, str]) -> Query:
-        """One query: picture and mask are written, its row is returned."""
-        number, reference_id = planned
+    def make_query(self, planned: tuple[int, Sequence[str]]) -> list[Source]:
+        """One query: picture and masks are written, a row for each of its originals is returned."""
+        number, reference_ids = planned
         rng = np.random.default_rng([self.seed, 2, number])
-        if reference_id:
-            photo_id, pixels = self.photos.ids[self.rows[reference_id]], self.photos.load(self.rows[reference_id])
+        photos = [self.load(reference_id, rng) for reference_id in reference_ids]
+        originals = [pixels for _, pixels in photos]
+        context = Context(self.photos.draw_foreign, canvas_side=canvas_side(max(max(p.shape) for p in originals), self.max_side))
+        if len(originals) > 1:
+            picture = gather_at_random(originals, rng, context, self.mix, self.max_side)
         else:
-            photo_id, pixels = self.photos.draw_outsider(rng)
-        context = Context(self.photos.draw_foreign, canvas_side=canvas_side(max(pixels.shape), self.max_side))
-        picture = edit_at_random(pixels, rng, context, self.mix, self.max_side)
+            picture = edit_at_random(originals[0], rng, context, self.mix, self.max_side)
         name = f"Q{number:05d}"
         write_jpeg(self.folder / "queries" / f"{name}.jpg", picture.pixels, int(rng.integers(*QUERY_QUALITY)))
-        write_mask(self.folder / "masks" / f"{name}.png", picture.visible)
-        return describe_query(name, reference_id, photo_id, picture)
+        write_masks(self.folder / "masks", name, reference_ids, picture)
+        return describe_query(name, [(id_, photo) for id_, (photo, _) in zip(reference_ids, photos, strict=True)], picture)
+
+    def load(self, reference_id: str, rng: np.random.Generator) -> tuple[str, Pixels]:
+        """A reference ("" = any photo that is none) -> the photo's id and its pixels."""
+        if not reference_id:
+            return self.photos.draw_outsider(rng)
+        return self.photos.ids[self.rows[reference_id]], self.photos.load(self.rows[reference_id])
 
 
 def canvas_side(photo_side: int, max_side: int) -> int:
@@ -186,8 +222,8 @@ def list_errors(errors: Errors) -> list[dict[str, str]]:
     return [dict(zip(names, row, strict=True)) for row in zip(*(getattr(errors, name).tolist() for name in names), strict=True)]
 
 
-def summarise(folder: Path, references: int, made: Sequence[Query], skipped: int) -> BenchmarkSummary:
-    """Counts of what was made."""
-    positives = sum(bool(query.reference_id) for query in made)
-    families = Counter(family for query in made for family in query.families.split("+"))
-    return BenchmarkSummary(str(folder), references, positives, len(made) - positives, dict(sorted(families.items())), skipped)
+def summarise(folder: Path, references: int, made: Sequence[Sequence[Source]], skipped: int) -> BenchmarkSummary:
+    """Counts of what was made; the sources of one query went through the same edits."""
+    positives, several = sum(bool(query[0].reference_id) for query in made), sum(len(query) > 1 for query in made)
+    families = Counter(family for query in made for family in query[0].families.split("+"))
+    return BenchmarkSummary(str(folder), references, positives, len(made) - positives, several, dict(sorted(families.items())), skipped)

@@ -36,6 +36,16 @@ class Location:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """The queries that are copies of several references, and how many of these are found at or above threshold_at_p90."""
+
+    queries: int
+    pairs: int  # their true pairs
+    recall_of_sources: Interval  # share of these pairs that is found
+    all_sources: Interval  # share of these queries of which all references are found
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How good a list of predictions is, with 95 % intervals from resampling the queries; NaN = not defined."""
 
@@ -52,6 +62,7 @@ class Evaluation:
     calibration_error: Interval
     brier: Interval
     reliability: tuple[ReliabilityBin, ...]
+    several: Sources | None  # None = every query has at most one reference
     location: Location | None  # None = no edits given, as the tables below
     by_family: tuple[GroupRow, ...]
     by_covered: tuple[GroupRow, ...]
@@ -101,6 +112,7 @@ def evaluate(
         dropped=judged.dropped,
         threshold_at_p90=threshold,
         reliability=calibration.reliability(judged.forecasts),
+        several=describe_sources(judged, values),
         location=describe_location(judged, values) if known is not None else None,
         by_family=tables[0],
         by_covered=tables[1],
@@ -156,6 +168,11 @@ def measure_all(judged: Judged, overlaps: Overlaps) -> Measure:
     """Judged predictions -> the function that measures them under counts (R, Q)."""
     located = np.flatnonzero(~np.isnan(overlaps.iou))
     query = judged.pair_query[located]
+    threshold = float(ranking.recall_at_precision(judged.ranking)[1])
+    several = np.flatnonzero(judged.ranking.positives > 1)
+    of_several = np.flatnonzero(np.isin(judged.pair_query, several))
+    is_found = judged.pair_score[of_several] >= threshold
+    found = np.bincount(judged.pair_query[of_several], weights=is_found, minlength=len(judged.ranking.positives))
 
     def measure(counts: Integers) -> dict[str, Array]:
         return {
@@ -165,6 +182,8 @@ def measure_all(judged: Judged, overlaps: Overlaps) -> Measure:
             "recall_at_rank10": ranking.recall_at_rank(judged.ranking, 10, counts),
             "calibration_error": calibration.calibration_error(judged.forecasts, counts),
             "brier": calibration.brier(judged.forecasts, counts),
+            "recall_of_sources": location.counted_share(is_found, judged.pair_query[of_several], counts),
+            "all_sources": location.counted_share(found[several] == judged.ranking.positives[several], several, counts),
             "median_iou": location.counted_median(overlaps.iou[located], query, counts),
             "share_iou_half": location.counted_share(overlaps.iou[located] >= 0.5, query, counts),
             "median_query_iou": location.counted_median(overlaps.query_iou[located], query, counts),
@@ -173,6 +192,12 @@ def measure_all(judged: Judged, overlaps: Overlaps) -> Measure:
         }
 
     return measure
+
+
+def describe_sources(judged: Judged, values: dict[str, Interval]) -> Sources | None:
+    several = judged.ranking.positives[judged.ranking.positives > 1]
+    own = {name: value for name, value in values.items() if name in Sources.__annotations__}
+    return Sources(queries=len(several), pairs=int(several.sum()), **own) if len(several) else None
 
 
 def describe_location(judged: Judged, values: dict[str, Interval]) -> Location:

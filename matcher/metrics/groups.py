@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from matcher.errors import MatcherError
 from matcher.metrics.judged import Judged
-from matcher.metrics.ranking import Array, micro_ap
+from matcher.metrics.ranking import Array, micro_ap, narrowed
 from matcher.metrics.truth import Edits
 
 COVERED_BORDERS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -25,7 +25,7 @@ class GroupRow:
     positives: int  # true pairs
     recall_at_threshold: float  # share of them predicted at or above the threshold that gives P90 on the whole set
     recall_at_rank1: float
-    micro_ap: float  # of the queries with such a pair, among all copies of nothing
+    micro_ap: float  # of these pairs, among the wrong predictions of their queries and of all copies of nothing
     median_iou: float  # of those found with a frame
 
 
@@ -66,6 +66,7 @@ def measure_groups(groups: Groups, judged: Judged, *, iou: Array, threshold: flo
             continue
         counts = nothing.copy()
         counts[judged.pair_query[members]] = 1
+        own = narrowed(judged.ranking, members[judged.hit_pair], np.bincount(judged.pair_query[members], minlength=len(counts)))
         located = iou[members & ~np.isnan(iou)]
         rows.append(
             GroupRow(
@@ -73,7 +74,7 @@ def measure_groups(groups: Groups, judged: Judged, *, iou: Array, threshold: flo
                 positives=int(members.sum()),
                 recall_at_threshold=float((judged.pair_score[members] >= threshold).mean()),
                 recall_at_rank1=float((judged.pair_rank[members] < 1).mean()),
-                micro_ap=float(micro_ap(judged.ranking, counts)),
+                micro_ap=float(micro_ap(own, counts)),
                 median_iou=float(np.median(located)) if len(located) else np.nan,
             )
         )

@@ -25,6 +25,7 @@ class Judged:
     pair_score: Array  # (N,) NaN = never predicted
     pair_rank: Array  # (N,) see Ranking.rank, inf = never predicted
     pair_frame: NDArray[np.float64]  # (N, 3, 3) predicted, query -> reference, NaN = none
+    hit_pair: Integers  # (H,) 0 to N - 1, the true pair of each right prediction of the ranking, best first
     ranking: Ranking
     forecasts: Forecasts
     dropped: int  # predictions for queries that the ground truth does not list
@@ -57,4 +58,4 @@ def judge(predictions: ScoredPairs, truth: GroundTruth) -> Judged:
     pair_rank[pair[hits]] = ranking.rank[ranking.right]
     pair_frame[pair[hits]] = predictions.frame[hits]
     forecasts = sort_forecasts(query[kept], predictions.probability[kept], pair[kept] >= 0, queries=len(number))
-    return Judged(pairs, pair_query, pair_score, pair_rank, pair_frame, ranking, forecasts, dropped=len(query) - len(kept))
+    return Judged(pairs, pair_query, pair_score, pair_rank, pair_frame, pair[hits], ranking, forecasts, dropped=len(query) - len(kept))

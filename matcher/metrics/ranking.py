@@ -24,7 +24,7 @@ class Ranking:
     query: Integers  # (P,) which query, 0 to Q - 1
     score: Array  # (P,) descending
     right: NDArray[np.bool_]  # (P,) the pair is a true one
-    rank: Integers  # (P,) predictions of the same query with at least this score, itself left out
+    rank: Integers  # (P,) wrong predictions of the same query with at least this score, itself left out
     row: Integers  # (P,) row in the list that was ranked
     positives: Integers  # (Q,) true pairs of each query, predicted or not
 
@@ -51,21 +51,40 @@ def rank_predictions(query: ArrayLike, score: ArrayLike, right: ArrayLike, *, po
         raise ValueError("a query has more right predictions than true pairs")
     row = np.lexsort((right, -score))
     query, score, right = query[row], score[row], right[row]
-    return Ranking(query=query, score=score, right=right, rank=ranks_within_query(query, score), row=row, positives=positives)
+    return Ranking(query=query, score=score, right=right, rank=ranks_within_query(query, score, right), row=row, positives=positives)
 
 
-def ranks_within_query(query: Integers, score: Array) -> Integers:
-    """Predictions (P,), best first -> for each one how many others of its query have at least its score (P,)."""
+def ranks_within_query(query: Integers, score: Array, right: NDArray[np.bool_]) -> Integers:
+    """Predictions (P,), best first -> for each one how many other wrong ones of its query have at least its score (P,).
+
+    The right ones do not push each other down: a query of several references can have all of them at the first rank
+    (the "filtered" ranks of Bordes et al. 2013).
+    """
     order = np.argsort(query, kind="stable")
-    grouped, scores = query[order], score[order]
+    grouped, scores, wrong = query[order], score[order], ~right[order]
     place = np.arange(len(order))
     starts = np.r_[True, grouped[1:] != grouped[:-1]][: len(order)]
     first_of_query = np.maximum.accumulate(np.where(starts, place, 0)) if len(order) else place
     ends = np.flatnonzero(np.r_[starts[1:] | (scores[1:] != scores[:-1]), True][: len(order)])
     last_of_tie = ends[np.searchsorted(ends, place)] if len(order) else place
+    upto = np.cumsum(wrong)
     rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = last_of_tie - first_of_query
+    rank[order] = upto[last_of_tie] - upto[first_of_query] + wrong[first_of_query] - wrong
     return rank
+
+
+def narrowed(ranking: Ranking, kept: NDArray[np.bool_], positives: ArrayLike) -> Ranking:
+    """The ranking without the right predictions that ``kept`` (H,) is False for, best first, and what is then to be found (Q,)."""
+    rows = ~ranking.right
+    rows[ranking.right] = kept
+    return Ranking(
+        query=ranking.query[rows],
+        score=ranking.score[rows],
+        right=ranking.right[rows],
+        rank=ranking.rank[rows],
+        row=ranking.row[rows],
+        positives=np.asarray(positives, dtype=np.int64),
+    )
 
 
 def micro_ap(ranking: Ranking, counts: ArrayLike | None = None) -> Array:
@@ -98,7 +117,7 @@ def recall_at_precision(ranking: Ranking, precision: float = 0.9, counts: ArrayL
 
 
 def recall_at_rank(ranking: Ranking, k: int, counts: ArrayLike | None = None) -> Array:
-    """Share of the true pairs that are among the best ``k`` predictions of their query (...), equal scores counted before them."""
+    """Share of the true pairs that fewer than ``k`` wrong predictions of their query precede (...), equal scores counted before them."""
     counts = as_counts(ranking, counts)
     within = ranking.right & (ranking.rank < k)
     hits = np.bincount(ranking.query[within], minlength=len(ranking.positives))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from matcher.metrics.bootstrap import Interval
-from matcher.metrics.evaluation import Evaluation, Location
+from matcher.metrics.evaluation import Evaluation, Location, Sources
 from matcher.metrics.groups import GroupRow
 
 WIDEST_NAME = 30
@@ -15,13 +15,16 @@ WIDEST_NAME = 30
 def summarise(evaluation: Evaluation) -> str:
     """Evaluation -> text of several tables, without a line feed at the end."""
     parts = [describe_counts(evaluation), tabulate_metrics(evaluation)]
+    if evaluation.several is not None:
+        parts.append(tabulate_sources(evaluation.several))
     if evaluation.location is not None:
         parts.append(tabulate_location(evaluation.location))
     tables = {"family of edits": evaluation.by_family, "covered share": evaluation.by_covered, "severity": evaluation.by_severity}
     parts += [tabulate_groups(name, rows) for name, rows in tables.items() if rows]
     if any(tables.values()):
         parts.append(
-            "recall: share predicted at or above threshold_at_p90 of the whole set\nmicro_ap: of these queries among all copies of nothing"
+            "recall: share predicted at or above threshold_at_p90 of the whole set\n"
+            "micro_ap: of these pairs among the wrong predictions of their queries and of all copies of nothing"
         )
     return "\n\n".join(parts)
 
@@ -52,6 +55,15 @@ def tabulate_metrics(evaluation: Evaluation) -> str:
     if e.reliability:
         return f"{text}\ncalibration_error: {len(e.reliability)} bins of equal mass over the predicted pairs"
     return f"{text}\nno calibration: the scores are not probabilities" if e.predictions else text
+
+
+def tabulate_sources(several: Sources) -> str:
+    rows = [["recall_of_sources", *show_interval(several.recall_of_sources)], ["all_sources", *show_interval(several.all_sources)]]
+    counts = f"{several.queries:,} queries are copies of several references, {several.pairs:,} pairs"
+    shares = (
+        "recall_of_sources: share of these pairs at or above threshold_at_p90\nall_sources: share of these queries with all pairs there"
+    )
+    return f"{counts}\n{align(['several sources', 'value', '95 % interval'], rows)}\n{shares}"
 
 
 def tabulate_location(location: Location) -> str:

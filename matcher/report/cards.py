@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matcher.report.drawing import Outline, outline_pair
-from matcher.report.judging import Pair
+from matcher.report.drawing import Outline, are_apart, outline_pair
+from matcher.report.judging import PROBABLE, Pair, order_rows
 from matcher.report.thumbnails import Thumbnail
-from matcher.report.words import evidence_in_words, location_in_words, spoke_in_words
+from matcher.report.words import also_in_words, evidence_in_words, location_in_words, spoke_in_words
 from matcher.types import Predictions
 
 
@@ -61,14 +62,30 @@ class Dealer:
         spoke = spoke_in_words(evidence, p.frame[row], p.patch_frame[row])
         return Card(
             *self.sides(pair, p.frame[row], p.patch_frame[row]), float(p.probability[row]), *covered,
-            words=location_in_words(*covered, bool(p.flip[row])) + evidence_in_words(evidence) + spoke,
+            words=location_in_words(*covered, bool(p.flip[row])) + self.also(pair, p.frame[row]) + evidence_in_words(evidence) + spoke,
             state=state, missed=missed, truth=", ".join(self.truths.get(pair[0], ())) if state == "wrong" else "",
         )  # fmt: skip
 
     def card_of_never_predicted(self, pair: Pair) -> Card:
         """A true pair that is not among the predictions -> its card."""
         nowhere = np.full((3, 3), nan)
-        return Card(*self.sides(pair, nowhere, nowhere), nan, nan, nan, words=[], state="right", missed=True, truth="")
+        words = self.also(pair, nowhere)
+        return Card(*self.sides(pair, nowhere, nowhere), nan, nan, nan, words=words, state="right", missed=True, truth="")
+
+    @cached_property
+    def probable(self) -> dict[str, list[int]]:
+        """Query ids -> the rows of their probable predictions, most probable first."""
+        rows: dict[str, list[int]] = {}
+        for row in order_rows(self.predictions).tolist():
+            if self.predictions.probability[row] >= PROBABLE:
+                rows.setdefault(str(self.predictions.query_id[row]), []).append(row)
+        return rows
+
+    def also(self, pair: Pair, frame: NDArray[np.float64]) -> list[str]:
+        """A pair and its frame -> what else its query is probably a copy of, in words."""
+        p = self.predictions
+        others = [row for row in self.probable.get(pair[0], ()) if p.reference_id[row] != pair[1]]
+        return also_in_words([(str(p.reference_id[row]), float(p.probability[row]), are_apart(frame, p.frame[row])) for row in others])
 
     def sides(self, pair: Pair, frame: NDArray[np.float64], patch_frame: NDArray[np.float64]) -> tuple[Side, Side]:
         """Ids, and the frame query -> reference and the pair model's (NaN = none) -> both pictures with their outlines."""

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matcher import geometry
-from matcher.metrics.location import shown_region
+from matcher.metrics.location import common_part, shown_region
 
 Array = NDArray[np.float64]
 PUSH = 5.0  # thumbnail pixels by which marks stand outside the outline
+APART = 0.2  # share of the smaller of two regions: with less in common they are different parts
 SMALLEST = 1e-6  # share of a picture below which there is nothing to outline
 
 
@@ -40,6 +41,17 @@ def outline_pair(frame: Array, query_size: tuple[int, int], reference_size: tupl
         return None, None
     marks = choose_corners(in_reference)
     return draw_outline(in_query, geometry.apply(backwards, marks), query_size), draw_outline(in_reference, marks, reference_size)
+
+
+def are_apart(frame: Array, other: Array) -> bool:
+    """Frames of one query to two references (3, 3; NaN = none) -> whether they are seen in different parts of it."""
+    regions = []
+    for one in (frame, other):
+        if not np.isfinite(one).all() or abs(np.linalg.det(one)) < 1e-12:
+            return False
+        regions.append(shown_region(geometry.invert(one), one))
+    smaller = min(map(geometry.area, regions))
+    return smaller > 0 and geometry.area(common_part(*regions)) < APART * smaller
 
 
 def choose_corners(polygon: Array) -> Array:

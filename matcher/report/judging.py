@@ -13,6 +13,7 @@ from matcher.types import Predictions
 
 Pair = tuple[str, str]
 DEFAULT_THRESHOLD = 0.5
+PROBABLE = 0.5
 ENDS = (0.0, 0.001, 0.002, 0.005, 0.995, 0.998, 0.999, 1.0)  # steps of the slider beside the hundredths
 
 
@@ -33,12 +34,15 @@ def order_rows(predictions: Predictions) -> NDArray[np.int64]:
 
 
 def choose_rows(predictions: Predictions, *, limit: int) -> NDArray[np.int64]:
-    """The at most ``limit`` rows to show, most probable first: the best of each query come before the others of any query."""
+    """The at most ``limit`` rows to show, most probable first.
+
+    The best of each query and all that are probable (a query may be a copy of several references) come before the others.
+    """
     rows = order_rows(predictions)
     _, best = np.unique(predictions.query_id[rows], return_index=True)
-    others = np.ones(len(rows), dtype=bool)
+    others = predictions.probability[rows] < PROBABLE
     others[best] = False
-    kept = np.sort(np.concatenate([np.sort(best), np.flatnonzero(others)])[:limit])
+    kept = np.sort(np.concatenate([np.flatnonzero(~others), np.flatnonzero(others)])[:limit])
     return rows[kept]
 
 

@@ -52,7 +52,7 @@ def write_report(
     """Predictions and both image sets -> a self-contained HTML page at ``path``, which is returned.
 
     ``facts`` (name -> number, text or mapping) say what was run. At most ``limit`` predictions are shown, the best of each query
-    first, and with a truth at most as many missed pairs. A picture that cannot be read becomes a box with the reason.
+    and all probable ones first, and with a truth at most as many missed pairs. A picture that cannot be read becomes a box with the reason.
     The same input gives the same bytes. UsageError if the limit is negative, MatcherError if the page cannot be written.
     """
     if limit < 0:
@@ -105,7 +105,9 @@ def summarise(predictions: Predictions, *, shown: int) -> str:
     if shown == len(predictions):
         return f"{whole}, best first." if shown else "No predictions."
     left_out = len(predictions) - shown
-    return f"{whole}; {shown:,} of them are shown, the best of each query before all others, and {left_out:,} left out."
+    return (
+        f"{whole}; {shown:,} of them are shown, the best of each query and the probable ones before all others, and {left_out:,} left out."
+    )
 
 
 def count_of(number: int, one: str, many: str = "") -> str:

@@ -14,6 +14,7 @@ from matcher.report.curve import draw_curve
 from matcher.report.words import name_in_words
 
 METRICS = ("micro_ap", "recall_at_p90", "recall_at_rank1", "recall_at_rank10", "calibration_error", "brier")
+SOURCES = ("recall_of_sources", "all_sources")  # of the queries that are copies of several references
 LOCATION = ("median_iou", "share_iou_half", "median_point_error")
 GROUPS = {"family of edits": "by_family", "covered share": "by_covered", "severity": "by_severity"}
 
@@ -48,6 +49,8 @@ def describe_quality(ranking: Ranking, evaluation: Evaluation | None) -> Quality
 def tabulate(evaluation: Evaluation) -> list[Table]:
     """Evaluation -> the table of metrics, then one for each grouping of the true pairs that it holds."""
     intervals = {name: getattr(evaluation, name) for name in METRICS}
+    if evaluation.several is not None:
+        intervals |= {name: getattr(evaluation.several, name) for name in SOURCES}
     if evaluation.location is not None:
         intervals |= {name: getattr(evaluation.location, name) for name in LOCATION}
     rows = [[name_in_words(name), *show_interval(interval)] for name, interval in intervals.items()]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import isnan, nan
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+NAMED = 4  # further references of a query that a card names
 
 
 def evidence_in_words(evidence: Mapping[str, float]) -> list[str]:
@@ -42,6 +44,13 @@ def spoke_in_words(evidence: Mapping[str, float], frame: NDArray[np.float64] | N
     else:
         owner = "; none found a region"
     return [f"judged by {', '.join(looked)}{owner}"] if looked else []
+
+
+def also_in_words(others: Sequence[tuple[str, float, bool]]) -> list[str]:
+    """Further probable references of a query: id, probability, whether in another part of it -> a phrase, or none."""
+    named = [f"{id_} ({percent(probability)}{', elsewhere' if apart else ''})" for id_, probability, apart in others[:NAMED]]
+    more = [f"{len(others) - NAMED:,} more"] if len(others) > NAMED else []
+    return [f"the query also shows {', '.join([*named, *more])}"] if others else []
 
 
 def percent(probability: float) -> str:

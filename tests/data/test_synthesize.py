@@ -13,6 +13,7 @@ from PIL import Image
 from matcher import geometry
 from matcher.data.synthesize import plan_queries, synthesize
 from matcher.errors import MatcherError, UsageError
+from matcher.metrics.truth import Edits, GroundTruth
 
 
 def draw_photos(folder: Path, count: int) -> Path:
@@ -94,6 +95,55 @@ def test_every_edit_is_on_record_in_order(made: Path) -> None:
     assert card["complete"] and card["arguments"]["seed"] == 4 and card["counts"]["positives"] == 8
 
 
+@pytest.fixture(scope="module")
+def several(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `made`, half of its copies of several references."""
+    output = tmp_path_factory.mktemp("output") / "several"
+    arguments = {"queries": 16, "max_side": 200, "reference_side": 96, "seed": 4, "several_share": 0.5}
+    summary = synthesize(str(photos), str(output), **arguments, workers=1)
+    assert (summary.positives, summary.distractors, summary.several, summary.families["several"]) == (8, 8, 4, 4)
+    synthesize(str(photos), str(output.parent / "again"), **arguments, workers=3)
+    assert read_bytes(output.parent / "again") == read_bytes(output)
+    return output
+
+
+def test_queries_of_several_references_have_a_row_and_a_mask_for_each(several: Path) -> None:
+    truth, edits = GroundTruth.read(several / "ground_truth.csv"), Edits.read(several / "edits.csv")
+    assert truth.pairs() == [pair for pair in zip(edits.query_id.tolist(), edits.reference_id.tolist(), strict=True) if pair[1]]
+    assert len(truth.queries()) == 16
+    lines = [json.loads(line) for line in (several / "edits.jsonl").read_text().splitlines()]
+    assert [(line["query_id"], line["reference_id"]) for line in lines] == list(zip(edits.query_id, edits.reference_id, strict=True))
+    photo = {row["reference_id"]: row["photo_id"] for row in read_rows(several / "references.csv")}
+    assert all(line["photo_id"] == photo[line["reference_id"]] for line in lines if line["reference_id"])
+    several_ids = {query for query in truth.queries() if (edits.query_id == query).sum() > 1}
+    names = {f"{q}-{r}" if q in several_ids else q for q, r in zip(edits.query_id.tolist(), edits.reference_id.tolist(), strict=True)}
+    assert {path.stem for path in (several / "masks").iterdir()} == names and len(several_ids) == 4
+    for query in several_ids:
+        own = edits.take(edits.query_id == query)
+        assert 2 <= len(own) <= 4 and len(set(own.families.tolist())) == 1 and own.families[0].split("+")[0] == "several"
+        masks = [np.asarray(Image.open(several / "masks" / f"{query}-{reference}.png")) > 0 for reference in own.reference_id]
+        assert sum(mask.astype(int) for mask in masks).max() == 1
+        for mask, frame, covered in zip(masks, own.frame, own.covered, strict=True):
+            assert mask.any() and mask.mean() <= covered + 0.05
+            assert covered == pytest.approx(geometry.covered_share(frame), abs=1e-4)
+
+
+def test_all_other_queries_are_what_they_are_without_several(several: Path, made: Path) -> None:
+    truth, before = read_rows(several / "ground_truth.csv"), read_rows(made / "ground_truth.csv")
+    rows, old = read_bytes(several), read_bytes(made)
+    plain = [row for row in before if sum(other["query_id"] == row["query_id"] for other in truth) == 1]
+    assert len(plain) == 12 and all(row in truth for row in before)  # several references are added to the one there was
+    for query in (row["query_id"] for row in plain):
+        assert rows[f"queries/{query}.jpg"] == old[f"queries/{query}.jpg"] and rows[f"masks/{query}.png"] == old[f"masks/{query}.png"]
+    edits = [row for row in read_rows(several / "edits.csv") if row["query_id"] in {row["query_id"] for row in plain}]
+    assert edits == [row for row in read_rows(made / "edits.csv") if row["query_id"] in {row["query_id"] for row in plain}]
+
+
+def test_several_references_need_two(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(MatcherError, match="only one photo can be used as a reference"):
+        synthesize(str(photos), str(tmp_path / "out"), references=1, queries=4, several_share=1.0, max_side=128, workers=1)
+
+
 def test_distractors_come_from_photos_that_are_no_references(made: Path) -> None:
     own = {row["photo_id"]: row["reference_id"] for row in read_rows(made / "references.csv")}
     for line in (json.loads(line) for line in (made / "edits.jsonl").read_text().splitlines()):
@@ -138,6 +188,7 @@ def test_folders_of_others_are_refused_and_own_ones_replaced(photos: Path, tmp_p
     [
         ({"queries": 0}, "queries must be at least 1"),
         ({"distractor_share": 1.5}, "between 0 and 1"),
+        ({"several_share": -0.1}, "several_share must be between 0 and 1"),
         ({"references": 9}, "references must be 1 to 8"),
         ({"difficulty": "odd"}, "easy, usual, hard"),
         ({"max_side": 8}, "max_side must be at least"),

@@ -47,7 +47,7 @@ def test_a_csv_against_a_csv(files):
     assert (result.recall_at_p90.value, result.threshold_at_p90) == (pytest.approx(1 / 3), 0.9)
     assert (result.recall_at_rank1.value, result.recall_at_rank10.value) == (pytest.approx(2 / 3), 1)
     assert result.brier.value == pytest.approx((0.01 + 0.04 + 0.04 + 0.64) / 4)
-    assert result.location is None and result.by_family == ()
+    assert result.location is None and result.by_family == () and result.several is None and "several" not in str(result)
 
 
 def test_location_and_groups(files):
@@ -111,7 +111,42 @@ def test_a_ground_truth_of_other_queries_is_refused(files):
 def test_several_references_of_one_query():
     truth = GroundTruth(query_id=["q1", "q1", "q2"], reference_id=["r1", "r2", ""])
     result = evaluate(ScoredPairs.from_scores(["q1", "q1"], ["r1", "r2"], [0.9, 0.8]), truth, **SMALL)
-    assert (result.micro_ap.value, result.recall_at_rank1.value, result.recall_at_rank10.value, result.positives) == (1, 0.5, 1, 2)
+    assert (result.micro_ap.value, result.recall_at_rank1.value, result.recall_at_rank10.value, result.positives) == (1, 1, 1, 2)
+    assert (result.several.queries, result.several.pairs, result.several.recall_of_sources.value) == (1, 2, 1)
+    strangers = ScoredPairs.from_scores(["q1", "q1", "q1"], ["r1", "r7", "r2"], [0.9, 0.85, 0.8])
+    behind = evaluate(strangers, truth, **SMALL)
+    assert (behind.recall_at_rank1.value, behind.recall_at_rank10.value, behind.micro_ap.value) == (0.5, 1, pytest.approx((1 + 2 / 3) / 2))
+
+
+def test_the_sources_of_queries_with_several_are_counted():
+    truth = GroundTruth(query_id=["a", "a", "b", "b", "b", "c", "d"], reference_id=["1", "2", "1", "3", "4", "5", ""])
+    rows = [("a", "1", 0.9), ("a", "2", 0.8), ("b", "3", 0.7), ("c", "5", 0.65), ("d", "9", 0.6), ("b", "4", 0.5)]
+    result = evaluate(ScoredPairs.from_scores(*zip(*rows, strict=True)), truth, resamples=200)
+    assert result.threshold_at_p90 == 0.65 and result.recall_at_p90.value == pytest.approx(4 / 6)
+    assert (result.several.queries, result.several.pairs) == (2, 5)
+    assert result.several.recall_of_sources.value == pytest.approx(3 / 5)
+    assert (result.several.recall_of_sources.low, result.several.recall_of_sources.high) == pytest.approx((1 / 3, 1))  # all b, all a
+    assert result.several.all_sources.value == pytest.approx(1 / 2)
+    assert "2 queries are copies of several references, 5 pairs" in str(result) and "recall_of_sources 0.6000" in " ".join(
+        str(result).split()
+    )
+    assert json.loads(json.dumps(result.as_dict()))["several"]["pairs"] == 5 and max(map(len, str(result).splitlines())) <= 100
+
+
+def test_groups_and_location_are_of_pairs_not_of_queries():
+    truth = GroundTruth(query_id=["q", "q", "n"], reference_id=["large", "small", ""])
+    boxes = [geometry.from_box(0, 0, 0.5, 1), geometry.from_box(0.5, 0, 0.7, 0.4)]
+    edits = Edits(
+        query_id=["q", "q"], reference_id=["large", "small"], families=["several"] * 2, severity=[1, 1], covered=[0.5, 0.08], frame=boxes
+    )
+    frames = [geometry.invert(boxes[0]), geometry.invert(geometry.from_box(0.5, 0, 0.7, 0.2)), np.eye(3)]
+    predictions = predict(["q", "q", "n"], ["large", "small", "x"], [0.9, 0.3, 0.5], frames)
+    result = evaluate(predictions, truth, edits=edits, **SMALL)
+    assert (result.location.found, result.location.median_query_iou.value) == (2, pytest.approx((1 + 0.5) / 2))
+    small, large = result.by_covered
+    assert (small.group, small.positives, small.recall_at_threshold, small.micro_ap) == ("0.05 - 0.1", 1, 0, 0.5)
+    assert (large.group, large.positives, large.recall_at_threshold, large.micro_ap) == ("0.5 - 1", 1, 1, 1)
+    assert (result.by_family[0].group, result.by_family[0].positives) == ("several", 2)
 
 
 def test_same_seed_same_numbers(files):

@@ -14,6 +14,7 @@ from matcher.metrics.judged import judge
 from matcher.metrics.predicted import ScoredPairs
 from matcher.metrics.ranking import (
     micro_ap,
+    narrowed,
     precision_recall_curve,
     rank_predictions,
     ranks_within_query,
@@ -55,7 +56,7 @@ def slow_metrics(rows, positives, precision=0.9):
         ap += right * found / place / total
         if found / place >= precision and found / total > recall:
             recall, threshold = found / total, score
-    ranks = [sum(q == query and s >= score for q, s, _ in rows) - 1 for query, score, right in rows if right]
+    ranks = [sum(q == query and s >= score and not r for q, s, r in rows) for query, score, right in rows if right]
     return ap, recall, threshold, sum(r < 1 for r in ranks) / total, sum(r < 3 for r in ranks) / total
 
 
@@ -138,8 +139,17 @@ def test_only_the_order_of_the_scores_matters(case):
 
 
 def test_rank_counts_ties_against_the_pair():
-    query = np.array([7, 3, 7, 7, 3, 7])
-    assert ranks_within_query(query, np.array([9.0, 8.0, 5.0, 5.0, 2.0, 1.0])).tolist() == [0, 0, 2, 2, 1, 3]
+    query, score = np.array([7, 3, 7, 7, 3, 7]), np.array([9.0, 8.0, 5.0, 5.0, 2.0, 1.0])
+    assert ranks_within_query(query, score, np.zeros(6, dtype=bool)).tolist() == [0, 0, 2, 2, 1, 3]
+    assert ranks_within_query(query, score, score == 5).tolist() == [0, 0, 1, 1, 1, 1]
+    assert ranks_within_query(query, score, np.ones(6, dtype=bool)).tolist() == [0] * 6
+
+
+def test_right_predictions_can_be_left_out():
+    ranking = rank_rows([(0, 9.0, True), (0, 8.0, False), (0, 7.0, True), (1, 6.0, True)], [2, 1])
+    own = narrowed(ranking, np.array([False, True, True]), [1, 1])
+    assert own.score.tolist() == [8.0, 7.0, 6.0] and own.right.tolist() == [False, True, True]
+    assert micro_ap(own) == pytest.approx((1 / 2 + 2 / 3) / 2) and recall_at_rank(own, 1) == 1 / 2
 
 
 def test_curve_has_a_point_for_every_threshold():

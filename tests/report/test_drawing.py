@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matcher import geometry
-from matcher.report.drawing import PUSH, Outline, choose_corners, outline_pair
+from matcher.report.drawing import PUSH, Outline, are_apart, choose_corners, outline_pair
 
 SQUARE = (100, 100)
 shares = st.floats(-0.3, 1.3).map(lambda share: round(share, 3))  # corners a rounding error apart are one
@@ -76,3 +76,10 @@ def test_four_corners_are_chosen_of_many() -> None:
     chosen = choose_corners(cut)
     assert len(chosen) == 4 and [1.0, 1.0] in chosen.tolist()
     assert choose_corners(np.array([[0, 0], [0, 0], [1, 0], [1, 1.0]])).tolist() == [[0, 0], [1, 0], [1, 1]]
+
+
+def test_regions_are_apart_where_they_share_little() -> None:
+    left, right, corner = (geometry.invert(geometry.from_box(*box)) for box in ((0, 0, 0.5, 1), (0.45, 0, 1, 1), (0.1, 0.1, 0.2, 0.2)))
+    assert are_apart(left, right) and are_apart(corner, right)
+    assert not are_apart(left, left) and not are_apart(left, corner)
+    assert not are_apart(left, np.full((3, 3), np.nan)) and not are_apart(np.zeros((3, 3)), left)

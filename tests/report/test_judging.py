@@ -25,11 +25,12 @@ TRUTH = GroundTruth(query_id=np.array(["a", "b", "c", "d"]), reference_id=np.arr
 PREDICTIONS = predict(("a", "1", 0.9), ("a", "2", 0.8), ("b", "2", 0.3), ("d", "1", 0.6), ("x", "1", 0.7))
 
 
-def test_the_best_of_each_query_come_first_and_the_page_is_sorted() -> None:
-    assert judging.choose_rows(PREDICTIONS, limit=9).tolist() == [0, 1, 4, 3, 2]
-    assert judging.choose_rows(PREDICTIONS, limit=4).tolist() == [0, 4, 3, 2]
-    assert judging.choose_rows(PREDICTIONS, limit=2).tolist() == [0, 4]
-    assert judging.choose_rows(PREDICTIONS, limit=0).tolist() == []
+def test_the_best_of_each_query_and_the_probable_come_first_and_the_page_is_sorted() -> None:
+    predictions = predict(("a", "1", 0.9), ("a", "2", 0.8), ("b", "2", 0.3), ("d", "1", 0.6), ("x", "1", 0.7), ("d", "2", 0.4))
+    assert judging.choose_rows(predictions, limit=9).tolist() == [0, 1, 4, 3, 5, 2]
+    assert judging.choose_rows(predictions, limit=5).tolist() == [0, 1, 4, 3, 2]  # b's best, but not d's second
+    assert judging.choose_rows(predictions, limit=2).tolist() == [0, 1]  # both references of a
+    assert judging.choose_rows(predictions, limit=0).tolist() == []
 
 
 def test_equal_probabilities_are_ordered_by_id() -> None:

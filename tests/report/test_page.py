@@ -247,8 +247,29 @@ def test_a_truth_marks_right_wrong_and_missed(tmp_path: Path, pictures: tuple[Im
     assert (counts["right"][step], counts["wrong"][step], counts["true_pairs"]) == (1, 0, 3)
 
 
+def test_both_references_of_a_query_say_where_the_other_is(tmp_path: Path, pictures: tuple[ImageSet, ImageSet]) -> None:
+    left, right = (geometry.invert(geometry.from_box(*box)) for box in ((0, 0, 0.5, 1), (0.5, 0, 1, 1)))
+    predictions = predict([("q1", "r1"), ("q1", "r2"), ("q2", "r1"), ("q2", "r2")], [0.9, 0.8, 0.7, 0.6], [left, right, left, left])
+    truth = truth_of([("q1", "r1"), ("q1", "r2"), ("q2", "r1"), ("q3", "r1"), ("q3", "r2")])
+    page = read_page(write_report(tmp_path / "r.html", predictions, *pictures, truth=truth, evaluation=evaluate(predictions, truth)))
+    assert [line["d"] for line in page.all("path", "line") if (line["d"] or "").endswith("Z")][:4] == [
+        "M0,0 112,0 112,149 0,149Z",
+        "M0,0 224,0 224,149 0,149Z",
+        "M112,0 224,0 224,149 112,149Z",
+        "M0,0 224,0 224,149 0,149Z",
+    ]
+    told = [text for tag, text in page.texts if tag == "li" and "also shows" in text.replace("\N{NO-BREAK SPACE}", " ")]
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in told] == [
+        "the query also shows r2 (80.0 %, elsewhere)",
+        "the query also shows r1 (90.0 %, elsewhere)",
+        "the query also shows r2 (60.0 %)",
+        "the query also shows r1 (70.0 %)",
+    ]
+    assert "recall of sources" in page.words() and "truth: r1" in page.words()
+
+
 def test_a_limit_keeps_the_best_of_each_query_and_says_what_is_left_out(tmp_path: Path, pictures: tuple[ImageSet, ImageSet]) -> None:
-    predictions = predict([("q1", "r1"), ("q1", "r2"), ("q2", "r1"), ("q3", "r1")], [0.9, 0.8, 0.7, 0.1])
+    predictions = predict([("q1", "r1"), ("q1", "r2"), ("q2", "r1"), ("q3", "r1")], [0.9, 0.4, 0.7, 0.1])
     page = read_page(write_report(tmp_path / "r.html", predictions, *pictures, limit=3))
     assert [(card["data-query"], card["data-reference"]) for card in page.all("article")] == [("q1", "r1"), ("q2", "r1"), ("q3", "r1")]
     assert "4 predictions for 3 queries; 3 of them are shown" in page.words() and "1 left out" in page.words()

@@ -3,7 +3,7 @@ from math import nan
 import numpy as np
 import pytest
 
-from matcher.report.words import evidence_in_words, fact_in_words, location_in_words, percent, spoke_in_words
+from matcher.report.words import also_in_words, evidence_in_words, fact_in_words, location_in_words, percent, spoke_in_words
 
 
 def test_evidence_reads_as_sentences() -> None:
@@ -84,3 +84,9 @@ def test_who_spoke_and_whose_the_region_is() -> None:
 def test_facts_in_words() -> None:
     assert [fact_in_words(value) for value in (12400, 81.53, "a b", True, None)] == ["12,400", "81.5", "a b", "yes", "None"]
     assert fact_in_words({"read_images": 1.5, "score": [1, 2]}) == "read images 1.5, score 1, 2"
+
+
+def test_further_references_of_a_query_are_named_and_many_are_counted() -> None:
+    assert also_in_words([]) == []
+    assert also_in_words([("r1", 0.998, True), ("r2", 0.6, False)]) == ["the query also shows r1 (99.8 %, elsewhere), r2 (60.0 %)"]
+    assert also_in_words([(f"r{n}", 0.5, False) for n in range(6)])[0].endswith("r3 (50.0 %), 2 more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from matcher.data.edits.edited import Context, Edited, Pixels, Severity, Step
 from matcher.data.edits.placing import fitting, resized
 from matcher.data.edits.recipe import FAMILIES, Mixture, Recipe, draw_recipe
+from matcher.data.edits.several import gather
 
 SEEN_SHARE = 0.03  # of the query's area must still show the original
 SEEN_PIXELS = 1600  # of the query must still show the original
@@ -30,7 +32,11 @@ def apply_recipe(pixels: Pixels, recipe: Recipe, rng: np.random.Generator, conte
 
     Between edits a picture may be twice that, so that a crop after a collage does not lose what was there.
     """
-    picture = limited(Edited.start(pixels), max_side)
+    return apply_to(limited(Edited.start(pixels), max_side), recipe, rng, context, max_side)
+
+
+def apply_to(picture: Edited, recipe: Recipe, rng: np.random.Generator, context: Context, max_side: int) -> Edited:
+    """A picture -> after all edits of the recipe as well; sizes as in apply_recipe."""
     for name, severity in recipe:
         picture = limited(apply_edit(picture, name, severity, rng, context), 2 * max_side)
     return limited(picture, max_side)
@@ -42,20 +48,43 @@ def limited(picture: Edited, side: int) -> Edited:
 
 
 def is_recognisable(picture: Edited) -> bool:
-    """Whether enough of the original is left to be found by someone with good eyes."""
-    seen = picture.seen_share() >= SEEN_SHARE and int(picture.visible.sum()) >= SEEN_PIXELS
-    return seen and picture.kept_share() >= KEPT_SHARE and picture.contrast() >= CONTRAST
+    """Whether enough of each original is left to be found by someone with good eyes."""
+    return all(map(is_enough, picture.each()))
+
+
+def is_enough(alone: Edited) -> bool:
+    """The same for a picture of one original."""
+    seen = alone.seen_share() >= SEEN_SHARE and int(alone.visible.sum()) >= SEEN_PIXELS
+    return seen and alone.kept_share() >= KEPT_SHARE and alone.contrast() >= CONTRAST
 
 
 def edit_at_random(pixels: Pixels, rng: np.random.Generator, context: Context, mix: Mixture, max_side: int) -> Edited:
-    """Pixels (H, W, 3) -> a random copy that can still be recognised; the untouched picture if no draw gives one.
+    """Pixels (H, W, 3) -> a random copy that can still be recognised; the untouched picture if no draw gives one."""
+    return draw_until_recognisable(lambda recipe: apply_recipe(pixels, recipe, rng, context, max_side), rng, mix)
+
+
+def gather_at_random(originals: Sequence[Pixels], rng: np.random.Generator, context: Context, mix: Mixture, max_side: int) -> Edited:
+    """Two to four pictures (H, W, 3) -> a random picture of them all, each still recognisable; only gathered if no draw gives one.
+
+    Gathering takes the place of the recipe's first edit, with its severity.
+    """
+
+    def make(recipe: Recipe) -> Edited:
+        gathered = limited(gather(originals, rng, recipe[0][1] if recipe else 1, context), max_side)
+        return apply_to(gathered, recipe[1:], rng, context, max_side)
+
+    return draw_until_recognisable(make, rng, mix)
+
+
+def draw_until_recognisable(make: Callable[[Recipe], Edited], rng: np.random.Generator, mix: Mixture) -> Edited:
+    """What ``make`` makes of a recipe -> the first picture that is recognisable; that of the empty recipe if none is.
 
     A recipe is made several times before another one is drawn, so that the mixture stays nearly what it was.
     """
     for _ in range(RECIPES):
         recipe = draw_recipe(rng, mix)
         for _ in range(TRIES):
-            picture = apply_recipe(pixels, recipe, rng, context, max_side)
+            picture = make(recipe)
             if not recipe or is_recognisable(picture):
                 return picture
-    return limited(Edited.start(pixels), max_side)
+    return make(())

@@ -1,8 +1,8 @@
-"""A picture on its way through edits: its pixels, where the original went, and what of it can still be seen."""
+"""A picture on its way through edits: its pixels, where the original went (or several), and what of it can still be seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -27,6 +27,14 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
+class Trace:
+    """What is left of a further original in a picture: ``frame`` and ``visible`` as in Edited."""
+
+    frame: geometry.Array
+    visible: Mask
+
+
+@dataclass(frozen=True, eq=False)
 class Edited:
     """A picture after some edits.
 
@@ -36,6 +44,7 @@ class Edited:
         visible: (H, W) bool, True where the original is at least half of what is seen: not padding, not pasted over
         steps: the edits made, in order
         parameters: what the edit under way has drawn so far
+        others: further originals that were put into the picture; every edit moves and hides them as it does the first
     """
 
     pixels: Pixels
@@ -43,14 +52,16 @@ class Edited:
     visible: Mask
     steps: tuple[Step, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[Trace, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.size == 0:
             raise ValueError(f"Edited.pixels must be (H, W, 3) uint8, got {self.pixels.shape} {self.pixels.dtype}")
-        if self.visible.dtype != np.bool_ or self.visible.shape != self.pixels.shape[:2]:
-            raise ValueError(f"Edited.visible must be {self.pixels.shape[:2]} bool, got {self.visible.shape} {self.visible.dtype}")
-        if self.frame.shape != (3, 3) or not np.isfinite(self.frame).all():
-            raise ValueError("Edited.frame must be (3, 3) and finite")
+        for left in (Trace(self.frame, self.visible), *self.others):
+            if left.visible.dtype != np.bool_ or left.visible.shape != self.pixels.shape[:2]:
+                raise ValueError(f"Edited.visible must be {self.pixels.shape[:2]} bool, got {left.visible.shape} {left.visible.dtype}")
+            if left.frame.shape != (3, 3) or not np.isfinite(left.frame).all():
+                raise ValueError("Edited.frame must be (3, 3) and finite")
 
     @classmethod
     def start(cls, pixels: Pixels) -> Edited:
@@ -78,12 +89,25 @@ class Edited:
         return replace(self.noted(**parameters), pixels=pixels)
 
     def painted(self, pixels: Pixels, hidden: Mask, **parameters: Any) -> Edited:
-        """New values on the same grid; the original is gone where ``hidden`` (H, W) is True."""
-        return replace(self.noted(**parameters), pixels=pixels, visible=self.visible & ~hidden)
+        """New values on the same grid; the originals are gone where ``hidden`` (H, W) is True."""
+        others = tuple(Trace(other.frame, other.visible & ~hidden) for other in self.others)
+        return replace(self.noted(**parameters), pixels=pixels, visible=self.visible & ~hidden, others=others)
 
-    def moved(self, pixels: Pixels, visible: Mask, move: geometry.Array, **parameters: Any) -> Edited:
-        """A new grid; ``move`` (3, 3) maps this picture's unit square to the new one's."""
-        return replace(self.noted(**parameters), pixels=pixels, visible=visible, frame=geometry.compose(move, self.frame))
+    def moved(self, pixels: Pixels, carry: Callable[[Mask], Mask], move: geometry.Array, **parameters: Any) -> Edited:
+        """A new grid; ``carry`` takes a mask of this picture there, ``move`` (3, 3) maps its unit square to the new one's."""
+        others = tuple(Trace(geometry.compose(move, other.frame), carry(other.visible)) for other in self.others)
+        frame = geometry.compose(move, self.frame)
+        return replace(self.noted(**parameters), pixels=pixels, visible=carry(self.visible), frame=frame, others=others)
+
+    def joined(self, above: Edited) -> Edited:
+        """This picture after ``above``, a picture of one original on the same grid, was laid on it: the originals of both."""
+        below = self.painted(above.pixels, above.visible)
+        return replace(below, others=(*below.others, Trace(above.frame, above.visible)))
+
+    def each(self) -> Iterator[Edited]:
+        """The picture as that of each of its originals alone, the first one first."""
+        for left in (Trace(self.frame, self.visible), *self.others):
+            yield replace(self, frame=left.frame, visible=left.visible, others=())
 
     def seen_share(self) -> float:
         """Share of this picture, 0 to 1, that still shows the original."""

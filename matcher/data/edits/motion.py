@@ -22,13 +22,13 @@ def crop(picture: Edited, rng: np.random.Generator, severity: Severity, context:
 
 def hflip(picture: Edited, rng: np.random.Generator, severity: Severity, context: Context) -> Edited:
     """Mirrored left to right."""
-    return picture.moved(np.ascontiguousarray(picture.pixels[:, ::-1]), picture.visible[:, ::-1].copy(), geometry.flip())
+    return picture.moved(np.ascontiguousarray(picture.pixels[:, ::-1]), lambda mask: mask[:, ::-1].copy(), geometry.flip())
 
 
 def vflip(picture: Edited, rng: np.random.Generator, severity: Severity, context: Context) -> Edited:
     """Mirrored top to bottom."""
     move = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 1.0], [0.0, 0.0, 1.0]])
-    return picture.moved(np.ascontiguousarray(picture.pixels[::-1]), picture.visible[::-1].copy(), move)
+    return picture.moved(np.ascontiguousarray(picture.pixels[::-1]), lambda mask: mask[::-1].copy(), move)
 
 
 def turn(picture: Edited, rng: np.random.Generator, severity: Severity, context: Context) -> Edited:
@@ -36,7 +36,8 @@ def turn(picture: Edited, rng: np.random.Generator, severity: Severity, context:
     quarters = int(rng.integers(1, 4))
     pixels = np.ascontiguousarray(np.rot90(picture.pixels, -quarters))
     # geometry.turn says where the turned view's points lie in the picture; here the picture's points go to the view.
-    return picture.moved(pixels, np.rot90(picture.visible, -quarters).copy(), geometry.invert(geometry.turn(quarters)), quarters=quarters)
+    move = geometry.invert(geometry.turn(quarters))
+    return picture.moved(pixels, lambda mask: np.rot90(mask, -quarters).copy(), move, quarters=quarters)
 
 
 def rotate(picture: Edited, rng: np.random.Generator, severity: Severity, context: Context) -> Edited:

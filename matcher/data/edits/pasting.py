@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from matcher.data.edits.edited import Context, Edited, Pixels, Severity, colour, strength
@@ -41,20 +43,35 @@ def under(picture: Edited, rng: np.random.Generator, severity: Severity, context
 def collage(picture: Edited, rng: np.random.Generator, severity: Severity, context: Context) -> Edited:
     """One cell of a grid of pictures: two to four (mild and medium), or six to nine (strong), with a gap between them."""
     columns, rows = grid_shape(rng, severity)
-    side, gap = context.canvas_side, int(rng.choice([0, 2, 4, 10]))
+    grid = draw_grid(rng, columns, rows, context.canvas_side)
+    (cell_h, cell_w), canvas = grid.cell_hw, grid.canvas
+    own, stretches = int(rng.integers(rows * columns)), bool(rng.random() < 0.6)
+    for cell, (left, top) in enumerate(grid.places):
+        if cell != own:
+            other = Edited.start(context.foreign(rng))
+            canvas[top : top + cell_h, left : left + cell_w] = filled(other, grid.cell_hw, stretches).pixels
+    tile = filled(picture, grid.cell_hw, stretches)
+    return placed(tile, canvas, *grid.places[own], grid=[columns, rows], cell=own, stretches=stretches)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """An empty collage of one colour: its canvas (H, W, 3), left and top of each cell, row by row, and their size."""
+
+    canvas: Pixels
+    places: list[tuple[int, int]]
+    cell_hw: tuple[int, int]
+
+
+def draw_grid(rng: np.random.Generator, columns: int, rows: int, side: int) -> Grid:
+    """A collage of ``columns`` x ``rows`` cells without pictures, at most about ``side`` pixels wide."""
+    gap = int(rng.choice([0, 2, 4, 10]))
     cell_w = (side - gap * (columns + 1)) // max(columns, rows)
     cell_h = round(cell_w * float(rng.choice([0.75, 0.8, 1.0, 1.25])))
     canvas = np.empty((rows * (cell_h + gap) + gap, columns * (cell_w + gap) + gap, 3), dtype=np.uint8)
     canvas[:] = colour(rng)
-    own, stretches = int(rng.integers(rows * columns)), bool(rng.random() < 0.6)
-    for cell in range(rows * columns):
-        left, top = gap + cell % columns * (cell_w + gap), gap + cell // columns * (cell_h + gap)
-        if cell != own:
-            other = Edited.start(context.foreign(rng))
-            canvas[top : top + cell_h, left : left + cell_w] = filled(other, (cell_h, cell_w), stretches).pixels
-    left, top = gap + own % columns * (cell_w + gap), gap + own // columns * (cell_h + gap)
-    grid = [columns, rows]
-    return placed(filled(picture, (cell_h, cell_w), stretches), canvas, left, top, grid=grid, cell=own, stretches=stretches)
+    places = [(gap + column * (cell_w + gap), gap + row * (cell_h + gap)) for row in range(rows) for column in range(columns)]
+    return Grid(canvas, places, (cell_h, cell_w))
 
 
 def grid_shape(rng: np.random.Generator, severity: Severity) -> tuple[int, int]:

@@ -56,7 +56,7 @@ def fitting(size_hw: tuple[int, ...], room_hw: tuple[int, int]) -> tuple[int, in
 
 def resized(picture: Edited, size_hw: tuple[int, int], /, **parameters: Any) -> Edited:
     """The whole picture on another number of pixels: on unit squares nothing moves."""
-    return picture.moved(resize(picture.pixels, size_hw), resize_mask(picture.visible, size_hw), geometry.identity(), **parameters)
+    return picture.moved(resize(picture.pixels, size_hw), lambda mask: resize_mask(mask, size_hw), geometry.identity(), **parameters)
 
 
 def cut(picture: Edited, box: tuple[int, int, int, int], /, **parameters: Any) -> Edited:
@@ -65,7 +65,7 @@ def cut(picture: Edited, box: tuple[int, int, int, int], /, **parameters: Any) -
     height, width = picture.size_hw
     move = geometry.invert(geometry.from_box(left / width, top / height, right / width, bottom / height))
     pixels = np.ascontiguousarray(picture.pixels[top:bottom, left:right])
-    return picture.moved(pixels, picture.visible[top:bottom, left:right].copy(), move, **parameters)
+    return picture.moved(pixels, lambda mask: mask[top:bottom, left:right].copy(), move, **parameters)
 
 
 def placed(picture: Edited, canvas: Pixels, left: int, top: int, opacity: float = 1.0, /, **parameters: Any) -> Edited:
@@ -75,11 +75,16 @@ def placed(picture: Edited, canvas: Pixels, left: int, top: int, opacity: float 
     if x0 >= x1 or y0 >= y1:
         raise ValueError(f"a picture of {width} x {height} at ({left}, {top}) misses the canvas of {canvas_w} x {canvas_h}")
     inner = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-    pixels, visible = canvas.copy(), np.zeros((canvas_h, canvas_w), dtype=bool)
+    pixels = canvas.copy()
     pixels[y0:y1, x0:x1] = blend(canvas[y0:y1, x0:x1], picture.pixels[inner], opacity)
-    visible[y0:y1, x0:x1] = picture.visible[inner] & (opacity >= 0.5)
+
+    def carry(mask: Mask) -> Mask:
+        visible = np.zeros((canvas_h, canvas_w), dtype=bool)
+        visible[y0:y1, x0:x1] = mask[inner] & (opacity >= 0.5)
+        return visible
+
     shift = np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
-    return picture.moved(pixels, visible, geometry.from_pixels(shift, picture.size_hw, (canvas_h, canvas_w)), **parameters)
+    return picture.moved(pixels, carry, geometry.from_pixels(shift, picture.size_hw, (canvas_h, canvas_w)), **parameters)
 
 
 def covered(picture: Edited, paint: Pixels, alpha: np.ndarray, left: int = 0, top: int = 0, /, **parameters: Any) -> Edited:
@@ -118,5 +123,9 @@ def warped(picture: Edited, move: geometry.Array, size_hw: tuple[int, int], fill
     to_canvas = np.linalg.inv(HALF_PIXEL) @ geometry.to_pixels(move, source.size_hw, size_hw) @ HALF_PIXEL
     dsize = (size_hw[1], size_hw[0])
     pixels = cv2.warpPerspective(source.pixels, to_canvas, dsize, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
-    mask = cv2.warpPerspective(source.visible.astype(np.uint8) * 255, to_canvas, dsize, flags=cv2.INTER_LINEAR)
-    return picture.moved(np.asarray(pixels), np.asarray(mask) >= 128, move, **parameters)
+
+    def carry(mask: Mask) -> Mask:
+        shrunk = resize_mask(mask, source.size_hw).astype(np.uint8) * 255
+        return np.asarray(cv2.warpPerspective(shrunk, to_canvas, dsize, flags=cv2.INTER_LINEAR)) >= 128
+
+    return picture.moved(np.asarray(pixels), carry, move, **parameters)

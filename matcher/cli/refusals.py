@@ -32,7 +32,7 @@ REQUIRED = re.compile(r"the following arguments are required: (.*)")
 
 def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[type | None], words: Sequence[str]) -> str:
     """The parser's message, the verb, the dataclasses that were spread over it, the plain words -> one line."""
-    where = found[1] if (found := WHERE.search(message)) else ""
+    where, message = innermost(message)
     for unknown in filter(None, (pattern.search(message) for pattern in UNKNOWN)):
         key = ".".join(filter(None, (where, unknown.groupdict().get("group"), unknown["key"])))
         return f"there is no option {key}{in_file(key, words)}{nearest(key, list(known_keys(function, flags)))}"
@@ -52,6 +52,14 @@ def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[typ
     return " ".join(message.split()) + broken_file(words)
 
 
+def innermost(message: str) -> tuple[str, str]:
+    """The parser's message -> the key that it is about, with dots, and what is said of that key, without the keys around it."""
+    found = list(WHERE.finditer(message))
+    said = message[found[-1].start() :] if found else message
+    ends = VALUE.search(said)
+    return ".".join(key[1] for key in found), said[: ends.end()] if ends else said
+
+
 def known_keys(function: Callable[..., Any], flags: Sequence[type | None]) -> Iterator[str]:
     """Every key that the verb takes, with dots: strategy, strategy.images, strategy.images.max_pixels, ..."""
     for name, parameter in signature(function).parameters.items():
@@ -67,9 +75,16 @@ def nested_keys(cls: type, prefix: str) -> Iterator[str]:
     hints = get_type_hints(cls)
     for field in fields(cls):
         yield prefix + field.name
-        for inner in (hints[field.name], *get_args(hints[field.name])):
-            if isinstance(inner, type) and is_dataclass(inner):
-                yield from nested_keys(inner, f"{prefix}{field.name}.")
+        for inner in dataclasses_in(hints[field.name]):
+            yield from nested_keys(inner, f"{prefix}{field.name}.")
+
+
+def dataclasses_in(hint: Any) -> Iterator[type]:
+    """A type -> the dataclasses that it names: itself, or within a list or a choice."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        yield hint
+    for inner in get_args(hint):
+        yield from dataclasses_in(inner)
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
@@ -95,7 +110,8 @@ def in_file(key: str, words: Sequence[str], value: str | None = None) -> str:
     for path in config_files(words):
         node = content(path)
         for part in key.split("."):
-            node = node[part] if isinstance(node, dict) and part in node else Ellipsis
+            nodes = node if isinstance(node, list) else [node]
+            node = next((each[part] for each in nodes if isinstance(each, dict) and part in each), Ellipsis)
         if node is not Ellipsis and value in (None, str(node)):
             return f" (in {path})"
     return ""

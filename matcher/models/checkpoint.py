@@ -131,7 +131,7 @@ def read_parts(path: str | Path) -> tuple[list[dict[str, Any]], Tensors]:
             content = file.read_bytes()
             found = safetensors.torch.load(content)
         except (OSError, SafetensorError) as error:
-            raise MatcherError(f"checkpoint {file} is damaged or cut short: {error}") from error
+            raise MatcherError(f"checkpoint {file} is damaged or cut short: fetch it again, or make it again") from error
         if digest(content) != header["part"]["sha256"]:
             raise MatcherError(f"checkpoint {file} is damaged: its checksum differs; copy it again")
         headers.append(header)

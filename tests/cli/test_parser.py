@@ -48,10 +48,11 @@ def test_defaults_are_those_of_the_signature():
 def test_every_verb_takes_what_its_function_takes(verb, capsys):
     function = load(verb)
     required = [name for name, p in inspect.signature(function).parameters.items() if p.default is inspect.Parameter.empty]
-    words = [word for name in required for word in ((name,) if verb in POSITIONAL else (f"--{name}", name))]
+    given = {name: '{"a": ["b"]}' if name == "rows" else name for name in required}
+    words = [word for name in required for word in ((name,) if verb in POSITIONAL else (f"--{name}", given[name]))]
     arguments = parse(verb, words).arguments
     inspect.signature(function).bind(**arguments)
-    assert {name: arguments[name] for name in required} == {name: name for name in required}
+    assert {name: arguments[name] for name in required} == {name: {"a": ["b"]} if name == "rows" else name for name in required}
     with pytest.raises(SystemExit) as done:
         parse(verb, ["--help"])
     assert done.value.code == 0 and f"matcher {verb}" in capsys.readouterr().out
@@ -114,6 +115,26 @@ def test_printed_config_is_a_config_again(config, capsys, tmp_path):
     assert done.value.code == 0 and not {"config", "json", "quiet"} & set(yaml.safe_load(printed))
     (tmp_path / "printed.yaml").write_text(printed)
     assert parse("run", ["--config", str(tmp_path / "printed.yaml")]).arguments == parse("run", words).arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{scorers: {pair_model: {model: a, sure: x}}}", "strategy.scorers.pair_model.sure must be float or null, not x"),
+        ("{scorers: {pair_model: {model: a, batch_size: many}}}", "strategy.scorers.pair_model.batch_size must be int, not many"),
+        ("{shortlist: {descriptor: [{per_query: 2}, {per_query: x}]}}", "strategy.shortlist.descriptor.per_query must be int, not x"),
+        ("{descriptor: {backbone: a, query_views: whole}}", "strategy.descriptor.query_views must be list, not whole"),
+        (
+            "{scorers: {pair_model: {model: a, views: [{querry: [whole]}]}}}",
+            "there is no option strategy.scorers.pair_model.views.querry (in FILE); did you mean strategy.scorers.pair_model.views.query?",
+        ),
+    ],
+)
+def test_the_innermost_key_is_named(text, said, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"strategy: {text}")
+    said = said if "FILE" in said else f"{said} (in FILE)"
+    assert refusal(*RUN, "--config", str(path)) == said.replace("FILE", str(path))
 
 
 def test_shipped_configs_are_found_from_anywhere(tmp_path, monkeypatch):

@@ -122,7 +122,7 @@ def test_printed_config_is_a_config_again(config, capsys, tmp_path):
     [
         ("{scorers: {pair_model: {model: a, sure: x}}}", "strategy.scorers.pair_model.sure must be float or null, not x"),
         ("{scorers: {pair_model: {model: a, batch_size: many}}}", "strategy.scorers.pair_model.batch_size must be int, not many"),
-        ("{shortlist: {descriptor: [{per_query: 2}, {per_query: x}]}}", "strategy.shortlist.descriptor.per_query must be int, not x"),
+        ("{shortlist: {descriptor: [{per_query: x}]}}", "strategy.shortlist.descriptor.per_query must be int, not x"),
         ("{descriptor: {backbone: a, query_views: whole}}", "strategy.descriptor.query_views must be list, not whole"),
         (
             "{scorers: {pair_model: {model: a, views: [{querry: [whole]}]}}}",

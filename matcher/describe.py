@@ -172,13 +172,16 @@ def load_model(settings: DescriptorSettings) -> Descriptor:
 
 def load_detector(settings: DescriptorSettings, names: Sequence[str]) -> OverlayDetector | None:
     """Settings and names of views -> the detector that the names want, on the GPU if there is one; None if they want none."""
-    if not wants_detector(names) or settings.detector is None:
-        return None
+    return find_detector(settings.detector) if wants_detector(names) and settings.detector is not None else None
+
+
+def find_detector(name: str) -> OverlayDetector:
+    """A checkpoint file, or the bare name of one in checkpoints/overlay -> the detector, on the GPU if there is one."""
     from matcher.models import checkpoint
     from matcher.models.inference import make_ready
     from matcher.models.overlay_yolo import OverlayDetector
 
-    detector = checkpoint.load(weights_path(settings.detector, "overlay"), kind=OverlayDetector.__name__)
+    detector = checkpoint.load(weights_path(name, "overlay"), kind=OverlayDetector.__name__)
     assert isinstance(detector, OverlayDetector)
     return make_ready(detector, detector, detector.size)
 

@@ -39,9 +39,12 @@ DESCRIPTOR_TERMS: Terms = {
 PAIR_TERMS: Terms = {
     "pair": lambda e: np.clip(number(e, "pair_logit"), -SUREST, SUREST),
 }
-TERMS = SIFT_TERMS | DESCRIPTOR_TERMS | PAIR_TERMS
+COUNT_TERMS: Terms = {
+    "log_count": lambda e: np.log1p(number(e, "match_count")),
+}
+TERMS = SIFT_TERMS | DESCRIPTOR_TERMS | PAIR_TERMS | COUNT_TERMS
 # Evidence that a scorer always gives -> its terms.
-SCORERS = {"sift_inliers": SIFT_TERMS, "descriptor_similarity": DESCRIPTOR_TERMS, "pair_logit": PAIR_TERMS}
+SCORERS = {"sift_inliers": SIFT_TERMS, "descriptor_similarity": DESCRIPTOR_TERMS, "pair_logit": PAIR_TERMS, "match_count": COUNT_TERMS}
 
 
 @dataclass(frozen=True)
@@ -137,5 +140,5 @@ def looked_at(evidence: Evidence) -> Terms:
     """Evidence -> the terms of every scorer that looked at a pair. KeyError if a scorer's column is missing, MatcherError if none did."""
     chosen = [terms for name, terms in SCORERS.items() if np.isfinite(evidence[name]).any()]
     if not chosen:
-        raise MatcherError("neither keypoints nor a descriptor nor a pair model looked at these pairs: score them with one of them")
+        raise MatcherError("no scorer looked at these pairs: score them with keypoints, match counts, a descriptor or a pair model")
     return {name: term for terms in chosen for name, term in terms.items()}

@@ -141,11 +141,41 @@ class SiftSettings:
 
 
 @dataclass(frozen=True)
+class CropSettings:
+    """Keypoints of what is pasted in a query: of the overlay detector's most certain box, at the box's own resolution (crops.py).
+
+    Args:
+        detector: the overlay detector: a checkpoint file, or the bare name of one in checkpoints/overlay
+    """
+
+    detector: str
+
+
+@dataclass(frozen=True)
+class CountSettings:
+    """The reference that gets the most votes, one a keypoint, if it wins clearly (shortlist/counts.py).
+
+    Args:
+        least: votes that it needs, and more than any other reference has
+        alone: votes that it needs where no other reference has one
+        farthest: the mean squared distance of its votes must be below this, on rows of length 1 (0 = equal, 2 = unlike)
+    """
+
+    least: int = 4
+    alone: int = 6
+    farthest: float = 0.123
+
+    def __post_init__(self) -> None:
+        at_least(self, least=1, alone=1, farthest=0)
+
+
+@dataclass(frozen=True)
 class ShortlistSettings:
     """How candidates are found.
 
     Args:
-        per_query: candidates by keypoint votes kept for a query at most; 0 = no votes
+        per_query: candidates by keypoint votes that agree on a place kept for a query at most; 0 = no such votes
+        counts: candidates by counted votes: one reference for the query, one for its crop; null = none
         descriptor: candidates by descriptors that join them: which views meet, and how many references each rule brings
         at_most: candidates of a query that are judged; the first of each source come before the second ones. null = all
         always: this many are kept however weak they are
@@ -165,6 +195,7 @@ class ShortlistSettings:
     neighbours: int = 5
     tried: int = 30
     tolerance: float = 0.05
+    counts: CountSettings | None = None
 
     def __post_init__(self) -> None:
         at_least(self, per_query=0, at_most=1, always=0, keypoints=1, neighbours=2, tried=1, tolerance=0)
@@ -209,6 +240,22 @@ class SubImageSettings:
 
 
 @dataclass(frozen=True)
+class MatchCountSettings:
+    """Counted matches of a pair, without geometry (scoring/counts.py).
+
+    Args:
+        distinct: a match counts if the second nearest keypoint's squared distance is more than this many times its own
+        cells: places that fall into the same of this many cells along the longer side count once
+    """
+
+    distinct: float = 1.8
+    cells: int = 400
+
+    def __post_init__(self) -> None:
+        at_least(self, distinct=1, cells=1)
+
+
+@dataclass(frozen=True)
 class PairModelSettings:
     """A network that judges pairs of views (scoring/pair_model.py).
 
@@ -242,6 +289,7 @@ class Scorers:
     sift: SiftScorerSettings | None = field(default_factory=SiftScorerSettings)
     sub_image: SubImageSettings | None = field(default_factory=SubImageSettings)
     pair_model: PairModelSettings | None = None
+    match_count: MatchCountSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -252,6 +300,7 @@ class Strategy:
         images: limits of the decoder
         query_keypoints: keypoints of the queries
         reference_keypoints: keypoints of the references
+        query_crop: keypoints of what is pasted in the queries, beside those of the whole; null = none
         descriptor: a global descriptor beside the keypoints; null = none
         index: the index over the reference keypoints
         shortlist: how candidates are found
@@ -262,6 +311,7 @@ class Strategy:
     images: ImageSettings = field(default_factory=ImageSettings)
     query_keypoints: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=270, keypoints=520))
     reference_keypoints: SiftSettings = field(default_factory=SiftSettings)
+    query_crop: CropSettings | None = None
     descriptor: DescriptorSettings | None = None
     index: IndexSettings = field(default_factory=lambda: IndexSettings(kind="ivf", probes=2))
     shortlist: ShortlistSettings = field(default_factory=ShortlistSettings)

@@ -10,6 +10,7 @@ from matcher.cli.parser import parse
 from matcher.cli.verbs import VERBS, load
 from matcher.errors import UsageError
 from matcher.shipped import shipped, shipped_names
+from matcher.stages.predicting import load_fusion
 
 ELSEWHERE = ("augmentations", "descriptor", "overlay", "token_fusion", "concat_vit")  # tests/data/augmentations, tests/cli/test_training.py
 FILES = [name for name in shipped_names("experiments") if name.endswith((".yaml", ".yml"))]
@@ -39,6 +40,14 @@ def test_config_is_taken(name):
     path = shipped("experiments", name)
     call = parse(verb_of(name), ["--config", str(path), *needed(verb_of(name), path)])
     assert call.function is load(verb_of(name))
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if verb_of(name) == "run"])
+def test_the_fusion_of_a_strategy_ships_and_hears_its_scorers(name):
+    strategy = parse("run", ["--config", str(shipped("experiments", name)), *needed("run", shipped("experiments", name))]).arguments[
+        "strategy"
+    ]
+    assert load_fusion(strategy).weights
 
 
 @pytest.mark.parametrize("name", CONFIGS)

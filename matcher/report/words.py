@@ -138,12 +138,24 @@ def _pair_covered(value: float, seen: Mapping[str, float]) -> str:
     return f"it sees {share(value)} of its view of the query in the reference{back}"
 
 
-WITNESSES = {"sift_inliers": "keypoints", "pair_logit": "the pair model", "descriptor_similarity": "the descriptor"}
+def _matches(value: float, seen: Mapping[str, float]) -> str:
+    if value < 1:
+        return "no keypoint looks the same in both"
+    return f"{value:,.0f} {'keypoint looks' if value == 1 else 'keypoints look'} the same in both, wherever they lie"
+
+
+WITNESSES = {
+    "sift_inliers": "keypoints",
+    "pair_logit": "the pair model",
+    "descriptor_similarity": "the descriptor",
+    "match_count": "match counts",
+}
 PHRASES: dict[str, Callable[[float, Mapping[str, float]], str]] = {
     "identical": _identical,
     "untouched": _untouched,
     "sift_inliers": _inliers,
     "sift_inlier_ratio": _inlier_ratio,
+    "match_count": _matches,
     "sift_spread": _spread,
     "sift_agreement": _agreement,
     "pair_logit": _pair,

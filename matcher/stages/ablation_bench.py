@@ -147,19 +147,21 @@ def with_all_views(strategies: list[Strategy]) -> Strategy:
 def share_keypoints(strategies: Mapping[str, Strategy]) -> dict[str, Strategy]:
     """Strategies by name -> the same; those that look at no keypoints leave them to the first that does, so that pictures are shared."""
     looking = [strategy for strategy in strategies.values() if wants_keypoints(strategy)] or list(strategies.values())
-    names = ("query_keypoints", "reference_keypoints")
+    names = ("query_keypoints", "reference_keypoints", "query_crop")
     first = {name: getattr(looking[0], name) for name in names}
     return {name: strategy if wants_keypoints(strategy) else replace(strategy, **first) for name, strategy in strategies.items()}
 
 
 def wants_keypoints(strategy: Strategy) -> bool:
     """Whether a strategy votes with keypoints, or judges by them."""
-    return strategy.shortlist.per_query > 0 or strategy.scorers.sift is not None
+    scorers, shortlist = strategy.scorers, strategy.shortlist
+    return shortlist.per_query > 0 or any(part is not None for part in (shortlist.counts, scorers.sift, scorers.match_count))
 
 
 def keypoint_key(strategy: Strategy) -> str:
     """What decides the keypoints of pictures -> a short name for it."""
-    return short([asdict(strategy.images), asdict(strategy.query_keypoints), asdict(strategy.reference_keypoints)])
+    crop = asdict(strategy.query_crop) if strategy.query_crop else None
+    return short([asdict(strategy.images), asdict(strategy.query_keypoints), asdict(strategy.reference_keypoints), crop])
 
 
 def descriptor_key(strategy: Strategy) -> str:

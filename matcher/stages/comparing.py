@@ -10,7 +10,8 @@ import numpy as np
 
 from matcher.background import query_penalty
 from matcher.calibration import predict
-from matcher.describe import describe_views, load_detector, load_model
+from matcher.crops import CropSet, describe_crops
+from matcher.describe import describe_views, find_detector, load_detector, load_model
 from matcher.errors import ImageError
 from matcher.features import FeatureSet, describe_picture, join
 from matcher.geometry import invert, region
@@ -68,7 +69,8 @@ def compare_pictures(query: str | PathLike[str], reference: str | PathLike[str],
     """Paths of two pictures -> their comparison. ImageError if one cannot be used."""
     first = describe_one(fspath(query), strategy.query_keypoints, strategy)
     second = describe_one(fspath(reference), strategy.reference_keypoints, strategy)
-    judge = Judge(first, second, strategy, similarity=similarity_of(first, second, strategy), learned=load_pair_judge(strategy, Job()))
+    similarity, learned = similarity_of(first, second, strategy), load_pair_judge(strategy, Job())
+    judge = Judge(first, second, strategy, similarity=similarity, learned=learned, crops=crops_of(first, strategy))
     scores, errors = judge_rows(judge, first.pictures.id, second.pictures.id)
     if len(errors):
         raise ImageError(str(errors.code[0]), str(errors.message[0]))
@@ -83,10 +85,23 @@ def similarity_of(query: FeatureSet, reference: FeatureSet, strategy: Strategy) 
         return None
     model, sides = load_model(settings), list[Descriptors]()
     for side, names in ((query, settings.query_views), (reference, settings.reference_views)):
-        picture = ImageSet(id=side.pictures.id, path=side.pictures.path, bytes=[0], mtime_ns=[0])  # type: ignore[arg-type]
         detector = load_detector(settings, names)
-        sides.append(describe_views(picture, settings, image_settings=strategy.images, names=names, model=model, detector=detector)[0])
+        found, _ = describe_views(as_images(side), settings, image_settings=strategy.images, names=names, model=model, detector=detector)
+        sides.append(found)
     return PairSimilarity(sides[0], sides[1], query_penalty(sides[0], reference.pictures, settings))
+
+
+def crops_of(query: FeatureSet, strategy: Strategy) -> CropSet | None:
+    """Feature set of one picture -> its crop; None if the strategy looks at none."""
+    if strategy.query_crop is None:
+        return None
+    detector = find_detector(strategy.query_crop.detector)
+    return CropSet(query, *describe_crops(as_images(query), strategy.query_keypoints, image_settings=strategy.images, detector=detector))
+
+
+def as_images(side: FeatureSet) -> ImageSet:
+    """Feature set of one picture -> the picture as an item to describe."""
+    return ImageSet(id=side.pictures.id, path=side.pictures.path, bytes=[0], mtime_ns=[0])  # type: ignore[arg-type]
 
 
 def describe_one(path: str, settings: SiftSettings, strategy: Strategy) -> FeatureSet:

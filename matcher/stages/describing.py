@@ -1,4 +1,7 @@
-"""Pictures -> stage folders ``pictures`` and ``keypoints`` (and ``descriptors``, if the strategy names a backbone)."""
+"""Pictures -> stage folders ``pictures`` and ``keypoints``, and what a strategy asks for beside them.
+
+``descriptors``, if it names a backbone; ``crops`` and ``crop_keypoints`` of the queries, if it looks at what is pasted in them.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,36 @@ from pathlib import Path
 from typing import Any, Literal
 
 from matcher.background import background_print, query_penalty
-from matcher.describe import card_digest, describe_views, load_detector, load_model, made_by, wants_detector, weights_path
+from matcher.crops import CropSet, describe_crops
+from matcher.describe import (
+    card_digest,
+    describe_views,
+    find_detector,
+    load_detector,
+    load_model,
+    made_by,
+    wants_detector,
+    weights_path,
+)
 from matcher.engine.kernels import available_cores
 from matcher.engine.local import run_shards
 from matcher.errors import MatcherError, UsageError
 from matcher.features import FeatureSet, describe_pictures
 from matcher.images.table import ImageSet, read_images
-from matcher.settings import DescriptorSettings, Strategy
+from matcher.settings import CropSettings, DescriptorSettings, Strategy
 from matcher.shortlist.neighbours import PairSimilarity
 from matcher.shortlist.rules import check_rules
 from matcher.stages.job import Job
 from matcher.storage.manifest import MANIFEST_NAME, refuse_stale
 from matcher.storage.records import write_record
 from matcher.storage.stage import Stage
-from matcher.types import Descriptors, Errors, Keypoints, Pictures
+from matcher.types import Descriptors, Errors, Keypoints, Pictures, Views
 from matcher.views.choose import choose, kinds_of
 
 Side = Literal["query", "reference"]
 SHARD = 32  # pictures
 IMAGES, ERRORS, DESCRIPTORS = "images.parquet", "errors.parquet", "descriptors"
+CROPS, CROP_KEYPOINTS = "crops", "crop_keypoints"
 log = logging.getLogger("matcher")
 
 
@@ -74,6 +88,8 @@ def describe_images(images: ImageSet, folder: Path, *, side: Side, strategy: Str
     run_shards(keypoints, work, workers=job.workers, label=f"keypoints of {plural}")
     if strategy.descriptor is not None:
         describe_globally(images, folder, side=side, strategy=strategy, job=job)
+    if strategy.query_crop is not None and side == "query":
+        describe_pasted(images, folder, strategy.query_crop, strategy=strategy, job=job)
     return keypoints.errors()
 
 
@@ -104,13 +120,62 @@ def describe_globally(images: ImageSet, folder: Path, *, side: Side, strategy: S
     run_shards(stage, work, workers=1, label=f"descriptors, {side} side")  # torch uses all cores by itself
 
 
+def describe_pasted(images: ImageSet, folder: Path, settings: CropSettings, *, strategy: Strategy, job: Job) -> None:
+    """Images (N,) of the queries -> the stages ``crops`` and ``crop_keypoints``. Bad pictures are listed by the keypoints stage already."""
+    config, inputs = crop_config(strategy, settings), {"images": fingerprint(images)}
+    crops = Stage.open(folder / CROPS, Views, config=config, inputs=inputs, items=len(images), items_per_shard=SHARD, fresh=job.fresh)
+    keypoints = Stage.open(
+        folder / CROP_KEYPOINTS, Keypoints, config=config, inputs=inputs, items=len(images), items_per_shard=SHARD, fresh=job.fresh
+    )
+    for number in crops.pending():  # made together, like pictures and keypoints
+        keypoints.forget(number)
+    if keypoints.is_finished:
+        return
+    number_of = {start: number for number, (start, _) in enumerate(crops.manifest.shards)}
+    detector = find_detector(settings.detector)
+
+    def work(rows: range) -> Keypoints:
+        chosen = images.take(slice(rows.start, rows.stop))
+        found, points = describe_crops(chosen, strategy.query_keypoints, image_settings=strategy.images, detector=detector)
+        crops.write(number_of[rows.start], found)
+        return points
+
+    run_shards(keypoints, work, workers=job.workers, label="keypoints of what is pasted")
+
+
+def crop_config(strategy: Strategy, settings: CropSettings) -> dict[str, Any]:
+    """What decides the crops of the queries and their keypoints."""
+    keypoints = {"images": asdict(strategy.images), "keypoints": asdict(strategy.query_keypoints)}
+    return {**keypoints, "detector": detector_config(settings.detector)}
+
+
+def detector_config(name: str) -> dict[str, str]:
+    """Name of an overlay detector -> it, and what its file of weights holds."""
+    return {"name": name, "digest": card_digest(weights_path(name, "overlay"))}
+
+
+def load_crops(folder: Path, pictures: FeatureSet, strategy: Strategy) -> tuple[CropSet | None, dict[str, str]]:
+    """Folder that describe wrote of the queries, and its pictures -> the crops, and the fingerprint of what decides them.
+
+    None, and none, if the strategy looks at no crops. MatcherError if there are none, StaleStageError if others were looked at.
+    """
+    if strategy.query_crop is None:
+        return None, {}
+    if not (folder / CROP_KEYPOINTS / MANIFEST_NAME).is_file():
+        raise MatcherError(f"{folder} has no crops: describe it again with this strategy, into another --output")
+    crops, keypoints = Stage.load(folder / CROPS, Views), Stage.load(folder / CROP_KEYPOINTS, Keypoints)
+    wanted = json.loads(json.dumps(crop_config(strategy, strategy.query_crop)))
+    refuse_stale(keypoints.folder, keypoints.manifest, replace(keypoints.manifest, config=wanted))
+    return CropSet(pictures, crops.read(), keypoints.read()), {"query_crops": keypoints.fingerprint}
+
+
 def descriptor_config(strategy: Strategy, side: Side) -> dict[str, Any]:
     """What decides the descriptors of one side: settings, and what the files of weights hold."""
     settings, names = descriptor_of(strategy), views_of(strategy, side)
     made = {name: getattr(settings, name) for name in ("backbone", "weights", "seed", "size", "batch_size")}
     config = {"images": asdict(strategy.images), "descriptor": {**made, "made_by": made_by(settings)}, "views": names}
     if wants_detector(names) and settings.detector is not None:
-        config["detector"] = {"name": settings.detector, "digest": card_digest(weights_path(settings.detector, "overlay"))}
+        config["detector"] = detector_config(settings.detector)
     return config
 
 

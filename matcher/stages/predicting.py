@@ -13,7 +13,7 @@ import pyarrow as pa
 from matcher import __version__
 from matcher.calibration import likeliest_first, predict
 from matcher.errors import MatcherError, UsageError
-from matcher.fusion import SIFT_TERMS, Fusion, fit, read_fusion, write_fusion
+from matcher.fusion import COUNT_TERMS, SIFT_TERMS, Fusion, fit, read_fusion, write_fusion
 from matcher.metrics.predicted import write_predictions_csv
 from matcher.metrics.truth import GroundTruth
 from matcher.settings import Strategy
@@ -57,12 +57,14 @@ def calibrate_scores(fused: Path, output: Path, *, strategy: Strategy) -> Path:
 
 
 def load_fusion(strategy: Strategy) -> Fusion:
-    """A path, or the name of a model in checkpoints/fusion -> the model. UsageError if it weighs keypoints, and they never look."""
+    """A path, or the name of a model in checkpoints/fusion -> the model. UsageError if it weighs a scorer that is off."""
     named = strategy.fusion.endswith(".json")
     fusion = read_fusion(strategy.fusion if named else shipped("checkpoints", f"fusion/{strategy.fusion}.json"))
-    if strategy.scorers.sift is None and SIFT_TERMS.keys() & fusion.weights.keys():
-        why = "weighs keypoints, and strategy.scorers.sift is null: name one that was fitted without them (see matcher fit-fusion)"
-        raise UsageError(f"strategy.fusion {strategy.fusion} {why}")
+    judges = {"sift": ("keypoints", SIFT_TERMS), "match_count": ("match counts", COUNT_TERMS)}
+    for name, (what, terms) in judges.items():
+        if getattr(strategy.scorers, name) is None and terms.keys() & fusion.weights.keys():
+            why = f"weighs {what}, and strategy.scorers.{name} is null: name one that was fitted without them (see matcher fit-fusion)"
+            raise UsageError(f"strategy.fusion {strategy.fusion} {why}")
     return fusion
 
 

@@ -16,18 +16,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from matcher import geometry
+from matcher.crops import CropSet
 from matcher.engine.local import run_shards
 from matcher.errors import ImageError, MatcherError
 from matcher.features import FeatureSet
 from matcher.images.decode import load
 from matcher.images.table import ImageSet
-from matcher.scoring import pair_model, sift
+from matcher.models.sift import LocalFeatures
+from matcher.scoring import counts, pair_model, sift
 from matcher.scoring.identical import LONGEST, could_be_untouched, is_identical, is_untouched
 from matcher.scoring.pair_model import Finding, PairJudge, view_pairs
 from matcher.scoring.sub_image import SubImage
 from matcher.settings import Strategy
 from matcher.shortlist.neighbours import PairSimilarity
-from matcher.stages.describing import ERRORS, IMAGES, Side, compare_descriptors, describe_path, load_described, refuse
+from matcher.stages.describing import ERRORS, IMAGES, Side, compare_descriptors, describe_path, load_crops, load_described, refuse
 from matcher.stages.job import Job
 from matcher.stages.predicting import LOGIT
 from matcher.storage.columns import from_arrow, to_arrow
@@ -40,7 +42,7 @@ from matcher.types import Candidates, Errors, PairScores, Predictions
 Place = str | PathLike[str]
 SHARD = 64  # pairs
 PICTURES = 256  # decoded pictures kept at hand
-NAMES = ("identical", "untouched", *sift.NAMES, "descriptor_similarity", *pair_model.NAMES)
+NAMES = ("identical", "untouched", *sift.NAMES, "descriptor_similarity", *pair_model.NAMES, *counts.NAMES)
 SIDES: tuple[Side, Side] = ("query", "reference")
 TAKEN = {LOGIT, *(name for name, _, _ in Predictions.columns())} - {"query_id", "reference_id"}  # columns that later steps add
 TAKEN_STARTS = (EVIDENCE, *(f"{side}." for side in SIDES))
@@ -59,8 +61,9 @@ def score_list(pairs: Place, queries: Place, references: Place, output: Path, *,
         table = add_columns(table, folder, side)
     (first, query_print), (second, reference_print) = (load_described(folder) for folder in folders)
     similarity, prints = compare_descriptors(folders[0], folders[1], second.pictures, strategy)
-    made_of = {"queries": query_print, "references": reference_print, **prints}
-    judge = Judge(first, second, strategy, similarity=similarity, learned=load_pair_judge(strategy, job))
+    crops, crop_prints = load_crops(folders[0], first, strategy)
+    made_of = {"queries": query_print, "references": reference_print, **prints, **crop_prints}
+    judge = Judge(first, second, strategy, similarity=similarity, learned=load_pair_judge(strategy, job), crops=crops)
     stage = score_pairs(table, output, judge, strategy=strategy, job=job, made_of=made_of)
     errors = stage.errors()
     write_record(output / ERRORS, errors)
@@ -119,10 +122,12 @@ class Judge:
         *,
         similarity: PairSimilarity | None = None,
         learned: PairJudge | None = None,
+        crops: CropSet | None = None,
     ) -> None:
         self.queries, self.references, self.strategy, self.similarity, self.learned = queries, references, strategy, similarity, learned
         self.settings, rules = strategy.scorers.sift, strategy.scorers.sub_image
         self.sub_image = SubImage(similarity, rules, queries.pictures, references.pictures) if similarity and rules else None
+        self.crops = crops
         self.side = self.settings.agreement_side if self.settings else 96
         self.picture = lru_cache(maxsize=PICTURES)(self.decode)
         self.features = lru_cache(maxsize=8)(queries.features)
@@ -161,7 +166,14 @@ class Judge:
             found, where = sift.judge(self.features(query), self.references.features(reference), images, self.settings)
             evidence |= found
             frame = frame if frame is not None else where
+        if (counting := self.strategy.scorers.match_count) is not None and not self.is_sure(learned):
+            evidence |= counts.judge(self.looks(query), self.references.features(reference), counting)
         return evidence, frame if frame is not None or learned is None else learned.frame
+
+    def looks(self, query: int) -> list[LocalFeatures]:
+        """Row of the queries -> the keypoints of the whole picture, and those of its crop, if it has one."""
+        crop = self.crops.features(query) if self.crops is not None else None
+        return [self.features(query), *([crop] if crop is not None else [])]
 
     def is_sure(self, learned: Finding | None) -> bool:
         """Whether the pair model is so sure of strangers that keypoints need not look."""

@@ -13,11 +13,12 @@ from matcher.errors import StaleStageError
 from matcher.features import FeatureSet
 from matcher.index import Index
 from matcher.settings import NearestViews, Strategy
+from matcher.shortlist.counts import elect_by_source, frame_crops
 from matcher.shortlist.identical import near_thumbnails, same_content
 from matcher.shortlist.neighbours import PairSimilarity, rows_by_id
 from matcher.shortlist.rules import nearest
 from matcher.shortlist.votes import vote
-from matcher.stages.describing import compare_descriptors, load_described
+from matcher.stages.describing import compare_descriptors, load_crops, load_described
 from matcher.stages.job import Job
 from matcher.storage.stage import Stage
 from matcher.types import Candidates
@@ -47,9 +48,11 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
     library, reference_print = load_described(references)
     found = Index.load(index, made_by=f"{reference_print} {asdict(strategy.index)}")
     similarity, prints = compare_descriptors(queries, references, library.pictures, strategy)
+    crops, crop_prints = load_crops(queries, side, strategy)
     config = {"shortlist": asdict(strategy.shortlist), "index": asdict(strategy.index)}
-    inputs = {"queries": query_print, "references": reference_print, **prints}
+    inputs = {"queries": query_print, "references": reference_print, **prints, **crop_prints}
     stage = Stage.open(folder, Candidates, config=config, inputs=inputs, items=len(side), items_per_shard=SHARD, fresh=job.fresh)
+    counts = strategy.shortlist.counts
     near = Near(similarity if not stage.is_finished else None, strategy.shortlist.descriptor)
 
     def work(rows: range) -> Candidates:
@@ -60,7 +63,11 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
         for n in rows if strategy.shortlist.per_query else ():
             for r, support in zip(*vote(side.features(n), library, found, strategy.shortlist), strict=True):
                 pairs.setdefault((n, int(r)), {})["votes"] = float(support)
-        voted = as_candidates(pairs, side, library)
+        if counts is not None:
+            for n in rows:
+                for source, r, votes in elect_by_source(n, side, crops, library, found, counts):
+                    pairs.setdefault((n, r), {})[source] = float(votes)
+        voted = frame_crops(as_candidates(pairs, side, library), side, crops)
         joined = [merge(of_query(voted, id_), near.of(id_)) for id_ in chosen.id.tolist()]
         return Candidates.concat([cut(candidates, strategy.shortlist.at_most) for candidates in joined])
 

@@ -59,6 +59,20 @@ def test_location_in_words() -> None:
     assert location_in_words(nan, nan, False) == ["where the copy lies was not found"]
 
 
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "no keypoint looks the same in both"),
+        (1, "1 keypoint looks the same in both, wherever they lie"),
+        (1234, "1,234 keypoints look the same in both, wherever they lie"),
+    ],
+)
+def test_what_match_counts_say(count: float, words: str) -> None:
+    assert evidence_in_words({"match_count": count}) == [words]
+    none = np.full((3, 3), nan)
+    assert spoke_in_words({"match_count": count}, none, none) == ["judged by match counts; none found a region"]
+
+
 def test_what_a_pair_model_says() -> None:
     told = {"pair_covered_reference": 0.31, "pair_logit": 4.26, "pair_covered_query": 1.0}
     assert evidence_in_words(told) == [

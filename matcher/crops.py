@@ -15,7 +15,7 @@ from matcher.features import FeatureSet, join
 from matcher.geometry import Array, apply, from_box, to_box
 from matcher.images.decode import load
 from matcher.models.sift import LocalFeatures, extract
-from matcher.settings import ImageSettings, SiftSettings
+from matcher.settings import BoxRules, ImageSettings, SiftSettings
 from matcher.types import Keypoints, Views
 from matcher.views.overlays import overlay_views
 from matcher.views.render import Pixels, render
@@ -46,14 +46,14 @@ class CropSet:
 
 
 def describe_crops(
-    images: ImageSet, settings: SiftSettings, *, image_settings: ImageSettings, detector: OverlayDetector
+    images: ImageSet, settings: SiftSettings, *, rules: BoxRules, image_settings: ImageSettings, detector: OverlayDetector
 ) -> tuple[Views, Keypoints]:
     """Images (N,) -> the view of the crop of every picture that has one, and its keypoints. Bad pictures have none."""
     views: list[Views] = []
     found: list[LocalFeatures] = []
     for id_, path in zip(images.id.tolist(), images.path.tolist(), strict=True):
         try:
-            crop = describe_crop(id_, path, settings, image_settings=image_settings, detector=detector)
+            crop = describe_crop(id_, path, settings, rules=rules, image_settings=image_settings, detector=detector)
         except ImageError:  # is listed where the whole pictures are described
             continue
         if crop is not None:
@@ -64,11 +64,12 @@ def describe_crops(
 
 
 def describe_crop(
-    image_id: str, path: str, settings: SiftSettings, *, image_settings: ImageSettings, detector: OverlayDetector
+    image_id: str, path: str, settings: SiftSettings, *, rules: BoxRules, image_settings: ImageSettings, detector: OverlayDetector
 ) -> tuple[Views, LocalFeatures] | None:
     """A picture -> the view of its crop (1,), and the crop's keypoints on the whole picture's unit square; None without one. ImageError."""
     image = load(path, settings=image_settings)
-    view = overlay_views(image_id, *detector.detect(image)).take(slice(0, 1))
+    boxes, classes, confidence = detector.detect(image, threshold=rules.confidence)
+    view = overlay_views(image_id, boxes, classes=classes, confidence=confidence, size_hw=image.shape[:2], rules=rules).take(slice(0, 1))
     if not len(view):
         return None
     frame, size_hw = on_pixels(view.frame[0], image)

@@ -1,4 +1,4 @@
-"""Pictures -> descriptors of their views: planned ones (views.plan), and what an overlay detector finds pasted in each."""
+"""Pictures -> descriptors of their views: planned ones (views.plan), what an overlay detector finds pasted, and regions that stand out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matcher.errors import ImageError, UsageError
-from matcher.geometry import Array, compose, to_box
+from matcher.geometry import Array, compose
 from matcher.images.decode import load
 from matcher.models.cards import find_checkpoint, read_card
 from matcher.settings import DescriptorSettings, ImageSettings
@@ -24,6 +24,7 @@ from matcher.shipped import shipped_room
 from matcher.types import Descriptors, Errors, Views
 from matcher.views.overlays import overlay_views
 from matcher.views.plan import expand, plan
+from matcher.views.proposals import proposal_views
 from matcher.views.render import Pixels, render_many
 
 if TYPE_CHECKING:  # torch comes with the models, not with this module
@@ -33,7 +34,7 @@ if TYPE_CHECKING:  # torch comes with the models, not with this module
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-OVERLAYS = "overlays"  # the name of the views that a detector finds; "overlays+turns" looks at each of them turned
+OVERLAYS, PROPOSALS = FOUND = ("overlays", "proposals")  # names of views that are found; "overlays+turns" looks at each of them turned
 
 
 def describe_views(
@@ -48,11 +49,11 @@ def describe_views(
 ) -> tuple[Descriptors, Errors]:
     """Pictures (N,) and names of views -> a unit vector for every view of every good picture, and a row for every bad one.
 
-    Views keep the order of the pictures; within one picture the planned ones come first, then what the detector found.
+    Views keep the order of the pictures; within one picture the planned ones come first, then overlays, then proposals.
     The views of several pictures go through the model together, ``settings.batch_size`` at a time; ``workers`` threads
     decode and cut, two pictures ahead each. UsageError if the names want a detector and there is none.
     """
-    looks = Looks.named(names, detector)
+    looks = Looks.named(names, settings, detector=detector)
     seen: list[Views] = []
     errors: list[tuple[str, str, str, str, str]] = []
 
@@ -77,56 +78,66 @@ def describe_views(
 
 @dataclass(frozen=True)
 class Looks:
-    """How the pictures of one side are looked at: names of planned views, and the frames of views inside what a detector finds."""
+    """How the pictures of one side are looked at: names of planned views, and of views inside each of those that are found."""
 
     planned: list[str]
-    inside: Mapping[str, Array]  # by name; empty = nothing is detected
+    inside: Mapping[str, Mapping[str, Array]]  # "overlays" or "proposals" -> name and frame of every view inside what is found
+    settings: DescriptorSettings
     detector: OverlayDetector | None
 
     @classmethod
-    def named(cls, names: Sequence[str], detector: OverlayDetector | None) -> Looks:
-        """Names as in views.plan, and "overlays" -> looks. UsageError if a name is unknown, or wants a detector that is not there."""
+    def named(cls, names: Sequence[str], settings: DescriptorSettings, *, detector: OverlayDetector | None = None) -> Looks:
+        """Names as in views.plan, "overlays" and "proposals" -> looks. UsageError if a name is unknown or a detector is missing."""
         if isinstance(names, str) or not names:
             expand(names)  # says what is wrong
-        inside = [name.partition("+")[2] or "whole" for name in names if wants_detector([name])]
-        planned = [name for name in names if not wants_detector([name])]
-        if inside and detector is None:
+        if wants(names, OVERLAYS) and detector is None:
             raise UsageError(f"the view {OVERLAYS!r} needs a detector: set descriptor.detector, or leave the view out")
+        inside = {found: [name.partition("+")[2] or "whole" for name in names if wants([name], found)] for found in FOUND}
+        planned = [name for name in names if not any(wants([name], found) for found in FOUND)]
         if planned:
             expand(planned)
-        return cls(planned, expand(inside) if inside else {}, detector)
+        return cls(planned, {found: expand(parts) for found, parts in inside.items() if parts}, settings, detector)
 
     def at(self, image_id: str, path: str, *, side: int, image_settings: ImageSettings) -> tuple[Views, Pixels]:
         """A picture -> its views (V,) and their pixels (V, side, side, 3). ImageError."""
         image = load(path, settings=image_settings, at_least=self.detail(side))
-        views = plan([image_id], self.planned) if self.planned else Views.empty()
-        if self.detector is not None and self.inside:
-            views = Views.concat([views, self.nested(overlay_views(image_id, *self.detector.detect(image)))])
+        planned = [plan([image_id], self.planned)] if self.planned else []
+        views = Views.concat([*planned, *(nested(self.find(found, image_id, image), frames) for found, frames in self.inside.items())])
         return views, render_many(image, views.frame, (side, side))
 
-    def nested(self, found: Views) -> Views:
-        """Detected views (K,) -> the views named inside each of them (K x inside,)."""
-        count, names = len(self.inside), list(self.inside)
-        ends = np.array([f"+{name}" if name != "whole" else "" for name in names] * len(found), dtype=np.str_)
-        frames = [compose(outer, inner) for outer in found.frame for inner in self.inside.values()]
-        return Views(
-            image_id=np.repeat(found.image_id, count),
-            frame=np.array(frames).reshape(-1, 3, 3),
-            kind=np.strings.add(np.repeat(found.kind, count), ends),
-            confidence=np.repeat(found.confidence, count),
-        )
+    def find(self, found: str, image_id: str, image: Pixels) -> Views:
+        """The name "overlays" or "proposals", and a picture (H, W, 3) of full size -> what is found there (K,)."""
+        height, width = image.shape[:2]
+        if found == PROPOSALS:
+            return proposal_views(image_id, image, rules=self.settings.proposals)
+        assert self.detector is not None
+        rules = self.settings.boxes
+        boxes, classes, sure = self.detector.detect(image, threshold=rules.confidence)
+        return overlay_views(image_id, boxes, classes=classes, confidence=sure, size_hw=(height, width), rules=rules)
 
     def detail(self, side: int) -> int | None:
-        """Pixels that the shorter side of a picture must keep for every planned view; None = all, for a detector's views may be small."""
+        """Pixels that the shorter side of a picture must keep for every planned view; None = all, for views that are found may be small."""
         if self.inside:
             return None
-        boxes = to_box(np.stack(list(expand(self.planned).values())))
-        return math.ceil(2 * side / float((boxes[:, 2:] - boxes[:, :2]).min()))
+        frames = np.stack(list(expand(self.planned).values()))
+        return math.ceil(2 * side / float(np.linalg.norm(frames[:, :2, :2], axis=1).min()))
 
 
-def wants_detector(names: Sequence[str]) -> bool:
-    """Whether one of the names is a view that a detector finds."""
-    return any(name.split("+")[0] == OVERLAYS for name in names)
+def nested(found: Views, inside: Mapping[str, Array]) -> Views:
+    """Views that were found (K,), names and frames of views -> each of these inside each of those, (K x inside,)."""
+    ends = np.array([f"+{name}" if name != "whole" else "" for name in inside] * len(found), dtype=np.str_)
+    frames = [compose(outer, inner) for outer in found.frame for inner in inside.values()]
+    return Views(
+        image_id=np.repeat(found.image_id, len(inside)),
+        frame=np.array(frames).reshape(-1, 3, 3),
+        kind=np.strings.add(np.repeat(found.kind, len(inside)), ends),
+        confidence=np.repeat(found.confidence, len(inside)),
+    )
+
+
+def wants(names: Sequence[str], found: str) -> bool:
+    """Whether one of the names is a view that is found: "overlays" or "proposals"."""
+    return any(name.split("+")[0] == found for name in names)
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
@@ -172,7 +183,7 @@ def load_model(settings: DescriptorSettings) -> Descriptor:
 
 def load_detector(settings: DescriptorSettings, names: Sequence[str]) -> OverlayDetector | None:
     """Settings and names of views -> the detector that the names want, on the GPU if there is one; None if they want none."""
-    return find_detector(settings.detector) if wants_detector(names) and settings.detector is not None else None
+    return find_detector(settings.detector) if wants(names, OVERLAYS) and settings.detector is not None else None
 
 
 def find_detector(name: str) -> OverlayDetector:

@@ -41,6 +41,7 @@ def run(
         job: how it is done
         ground_truth: CSV with query_id,reference_id: evaluate, and mark right and wrong in the report
     """
+    from matcher.stages.budgeting import keep_to_budget
     from matcher.stages.running import RunFolder
 
     with RunFolder(output, strategy=strategy, fresh=job.fresh) as folder:
@@ -48,12 +49,16 @@ def run(
             described_queries = describe(queries, folder / "queries", side="query", strategy=strategy, job=job)
         with folder.timed("describe references"):
             described_references = describe(references, folder / "references", side="reference", strategy=strategy, job=job)
+        described = Path(described_queries), Path(described_references)
         with folder.timed("index"):
             indexed = index(described_references, folder / "index", strategy=strategy, job=job)
         with folder.timed("shortlist"):
-            candidates = shortlist(described_queries, described_references, indexed, folder / "candidates", strategy=strategy, job=job)
+            candidates = shortlist(*described, indexed, folder / "candidates", strategy=strategy, job=job)
+        if strategy.budget.seconds_per_query is not None:
+            with folder.timed("measure the pace"):
+                candidates = keep_to_budget(candidates, *described, folder / "budget", strategy=strategy, job=job)
         with folder.timed("score"):
-            scored = score(candidates, described_queries, described_references, folder / "pair_scores", strategy=strategy, job=job)
+            scored = score(candidates, *described, folder / "pair_scores", strategy=strategy, job=job)
         with folder.timed("fuse"):
             fused = fuse(scored, folder / "fused.parquet", strategy=strategy)
         with folder.timed("calibrate"):
@@ -62,7 +67,7 @@ def run(
             with folder.timed("evaluate"):
                 folder.keep(evaluate(predictions, ground_truth))
         with folder.timed("report"):
-            report(predictions, described_queries, described_references, folder / "report.html", ground_truth=ground_truth)
+            report(predictions, *described, folder / "report.html", ground_truth=ground_truth)
         return folder.summary()
 
 

@@ -32,6 +32,54 @@ class ImageSettings:
 
 
 @dataclass(frozen=True)
+class BoxRules:
+    """Which of the boxes found in a picture become views. Lengths are in pixels of the picture, shares are of its area.
+
+    Args:
+        confidence: boxes less certain than this are left out, 0 to 1
+        shorter_side: boxes with a shorter side below this are left out
+        aspect: boxes whose longer side is more than this many times the shorter one are left out; null = any shape
+        least_share: boxes smaller than this are left out
+        largest_share: boxes of this share or more are left out, for they show what the whole shows
+        overlap: a box that shares more than this with a more certain one (intersection over union) is left out
+        most: views at most, the most certain first
+    """
+
+    confidence: float = 0.25
+    shorter_side: float = 0.0
+    aspect: float | None = None
+    least_share: float = 0.0
+    largest_share: float = 0.95
+    overlap: float = 1.0
+    most: int = 4
+
+    def __post_init__(self) -> None:
+        at_least(self, confidence=0, shorter_side=0, aspect=1, least_share=0, largest_share=0, overlap=0, most=0)
+
+
+@dataclass(frozen=True)
+class ProposalRules(BoxRules):
+    """Which regions become views, see views.proposals.
+
+    Args:
+        side: longer side, in pixels, of the small picture that is taken apart; smaller pictures are not enlarged
+    """
+
+    confidence: float = 0.0
+    shorter_side: float = 32.0
+    aspect: float | None = 3.0
+    least_share: float = 0.02
+    largest_share: float = 0.9
+    overlap: float = 0.5
+    most: int = 12
+    side: int = 160
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, side=16)
+
+
+@dataclass(frozen=True)
 class DescriptorSettings:
     """A global descriptor: a backbone by name, which views of the pictures it sees, and what precision.
 
@@ -41,8 +89,11 @@ class DescriptorSettings:
         seed: of random weights
         size: side of the square input in pixels; null = what the backbone asks for
         batch_size: views in one forward pass
-        query_views: names of views of the queries, see views.plan; "overlays" = what the detector finds pasted
+        query_views: names of views of the queries, see views.plan; "overlays" = what the detector finds pasted,
+            "proposals" = regions that stand out, by selective search
         reference_views: names of views of the references
+        boxes: which of the detector's boxes become views
+        proposals: which regions become views
         detector: the overlay detector that "overlays" needs: a checkpoint file, or the bare name of one in checkpoints/overlay
         background: file of a background set that similarities are normalised against (`matcher make_background`),
             or the bare name of one in checkpoints/background; null = plain cosines
@@ -57,6 +108,8 @@ class DescriptorSettings:
     batch_size: int = 32
     query_views: list[str] = field(default_factory=lambda: ["whole"])
     reference_views: list[str] = field(default_factory=lambda: ["whole"])
+    boxes: BoxRules = field(default_factory=BoxRules)
+    proposals: ProposalRules = field(default_factory=ProposalRules)
     detector: str | None = None
     background: str | None = None
     background_weight: float = 1.0
@@ -146,9 +199,11 @@ class CropSettings:
 
     Args:
         detector: the overlay detector: a checkpoint file, or the bare name of one in checkpoints/overlay
+        boxes: which of its boxes may be that one
     """
 
     detector: str
+    boxes: BoxRules = field(default_factory=BoxRules)
 
 
 @dataclass(frozen=True)
@@ -177,7 +232,6 @@ class ShortlistSettings:
         per_query: candidates by keypoint votes that agree on a place kept for a query at most; 0 = no such votes
         counts: candidates by counted votes: one reference for the query, one for its crop; null = none
         descriptor: candidates by descriptors that join them: which views meet, and how many references each rule brings
-        at_most: candidates of a query that are judged; the first of each source come before the second ones. null = all
         always: this many are kept however weak they are
         support: the others are kept if their votes that agree weigh this much
         keypoints: at most this many keypoints of a query vote
@@ -188,7 +242,6 @@ class ShortlistSettings:
 
     per_query: int = 10
     descriptor: list[NearestViews] = field(default_factory=lambda: [NearestViews()])
-    at_most: int | None = None
     always: int = 3
     support: float = 0.8
     keypoints: int = 400
@@ -198,7 +251,7 @@ class ShortlistSettings:
     counts: CountSettings | None = None
 
     def __post_init__(self) -> None:
-        at_least(self, per_query=0, at_most=1, always=0, keypoints=1, neighbours=2, tried=1, tolerance=0)
+        at_least(self, per_query=0, always=0, keypoints=1, neighbours=2, tried=1, tolerance=0)
 
 
 @dataclass(frozen=True)
@@ -293,6 +346,22 @@ class Scorers:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What judging a query may cost; of its candidates the first of each source are judged before the second ones.
+
+    Args:
+        pairs_per_query: candidates judged at most; null = all
+        seconds_per_query: time to judge them, on all workers: how many that is, is measured once a run and kept; null = any time
+    """
+
+    pairs_per_query: int | None = None
+    seconds_per_query: float | None = None
+
+    def __post_init__(self) -> None:
+        at_least(self, pairs_per_query=1, seconds_per_query=0)
+
+
+@dataclass(frozen=True)
 class Strategy:
     """Everything that decides the result of a run: what an experiment file states differences of.
 
@@ -304,6 +373,7 @@ class Strategy:
         descriptor: a global descriptor beside the keypoints; null = none
         index: the index over the reference keypoints
         shortlist: how candidates are found
+        budget: how many candidates are judged
         scorers: who judges a pair
         fusion: JSON file made by `matcher fit_fusion`; a bare name is looked up in checkpoints/fusion
     """
@@ -315,5 +385,6 @@ class Strategy:
     descriptor: DescriptorSettings | None = None
     index: IndexSettings = field(default_factory=lambda: IndexSettings(kind="ivf", probes=2))
     shortlist: ShortlistSettings = field(default_factory=ShortlistSettings)
+    budget: Budget = field(default_factory=Budget)
     scorers: Scorers = field(default_factory=Scorers)
     fusion: str = "keypoints"

@@ -10,7 +10,7 @@ from matcher.images.table import ImageSet
 from matcher.models.sift import LocalFeatures, extract
 from matcher.scoring.matching import match
 from matcher.scoring.sift import frame_of
-from matcher.settings import ImageSettings, SiftScorerSettings, SiftSettings
+from matcher.settings import BoxRules, ImageSettings, SiftScorerSettings, SiftSettings
 from matcher.types import Keypoints, Pictures, Views
 
 SIFT = SiftSettings(short_side=200, keypoints=250, enlarge=1)
@@ -25,7 +25,7 @@ class Finder:
     def __init__(self, *found):
         self.found = found
 
-    def detect(self, pixels):
+    def detect(self, pixels, *, threshold=0.25):
         height, width = pixels.shape[:2]
         boxes = np.array([np.divide(box, (width, height, width, height)) for box, _, _ in self.found]).reshape(-1, 4)
         return boxes, np.array([number for _, number, _ in self.found]), np.array([sure for _, _, sure in self.found])
@@ -49,7 +49,7 @@ def saved(canvas, tmp_path):
 
 
 def describe(path, detector=FINDER, settings=SIFT):
-    return describe_crop("canvas", path, settings, image_settings=ImageSettings(), detector=detector)
+    return describe_crop("canvas", path, settings, rules=BoxRules(), image_settings=ImageSettings(), detector=detector)
 
 
 def side_of(images, found):
@@ -115,19 +115,19 @@ def test_lift_agrees_with_a_keypoint_by_hand(canvas):
 
 def test_bad_pictures_and_those_without_a_crop_lose_no_other(canvas, saved, tmp_path):
     class Seldom(Finder):
-        def detect(self, pixels):
+        def detect(self, pixels, *, threshold=0.25):
             return super().detect(pixels) if pixels[0, 0, 0] == canvas[0, 0, 0] else Finder().detect(pixels)
 
     Image.fromarray(255 - canvas).save(tmp_path / "none.png")
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
     ids = ["bad", "none", "canvas"]
     images = ImageSet(id=ids, path=[str(tmp_path / f"{id_}.png") for id_ in ids], bytes=[1] * 3, mtime_ns=[1] * 3)
-    views, keypoints = describe_crops(images, SIFT, image_settings=ImageSettings(), detector=Seldom(*FINDER.found))
+    views, keypoints = describe_crops(images, SIFT, rules=BoxRules(), image_settings=ImageSettings(), detector=Seldom(*FINDER.found))
     assert views.image_id.tolist() == ["canvas"] and set(keypoints.image_id.tolist()) == {"canvas"}
     with pytest.raises(ImageError):
         describe(str(tmp_path / "bad.png"))
     none = ImageSet(id=["bad"], path=[str(tmp_path / "bad.png")], bytes=[1], mtime_ns=[1])
-    assert [len(made) for made in describe_crops(none, SIFT, image_settings=ImageSettings(), detector=FINDER)] == [0, 0]
+    assert [len(made) for made in describe_crops(none, SIFT, rules=BoxRules(), image_settings=ImageSettings(), detector=FINDER)] == [0, 0]
 
 
 def test_a_crop_set_gives_each_picture_its_own(pictures, saved):

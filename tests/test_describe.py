@@ -6,11 +6,11 @@ from PIL import Image
 
 from matcher.describe import Looks, describe_views, in_order, made_by, weights_path
 from matcher.errors import UsageError
-from matcher.geometry import compose, from_box, turn
+from matcher.geometry import compose, from_box, to_box, turn
 from matcher.images.table import ImageSet
 from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
-from matcher.settings import DescriptorSettings, ImageSettings
+from matcher.settings import BoxRules, DescriptorSettings, ImageSettings, ProposalRules
 from matcher.views.plan import plan
 from matcher.views.render import render
 
@@ -83,7 +83,8 @@ class Finder:
     def __init__(self, counts):
         self.counts = counts
 
-    def detect(self, pixels):
+    def detect(self, pixels, threshold):
+        assert threshold == BoxRules().confidence
         count = self.counts[pixels[0, 0, 0]]
         boxes = np.array([[0.1, 0.1, 0.5, 0.6], [0.5, 0.25, 1.0, 0.75], [0.0, 0.0, 0.3, 0.3]])[[*range(count), 2]]
         return boxes, np.array([0] * count + [1]), np.linspace(0.9, 0.5, count + 1)  # the last one is a sticker
@@ -128,6 +129,31 @@ def test_views_inside_overlays(tmp_path, model):
     assert np.allclose(found.frame[6], compose(Finder.boxes[1], turn(2)))
 
 
+def test_rules_say_which_overlays_are_looked_at(tmp_path, model):
+    images, settings = shades(tmp_path, [5]), replace(SETTINGS, boxes=BoxRules(aspect=1.5))  # 30 x 20 and 24 x 20 of 60 x 40 pixels
+    finder = {"names": ["overlays"], "model": model, "detector": Finder({5: 2}), "image_settings": ImageSettings()}
+    assert len(describe_views(images, settings, **finder)[0]) == 2
+    found, _ = describe_views(images, replace(SETTINGS, boxes=BoxRules(aspect=1.4)), **finder)
+    assert np.allclose(found.frame, Finder.boxes[:1])
+    assert len(describe_views(images, replace(SETTINGS, boxes=BoxRules(most=0)), **finder)[0]) == 0
+
+
+def test_proposals_are_views_after_planned_ones_and_overlays(tmp_path, model):
+    pixels = np.full((120, 160, 3), 30, dtype=np.uint8)
+    pixels[0, 0] = 5
+    pixels[30:90, 40:120] = 220
+    Image.fromarray(pixels).save(tmp_path / "5.png")
+    images = ImageSet(id=["5"], path=[str(tmp_path / "5.png")], bytes=[1], mtime_ns=[1])
+    settings = replace(SETTINGS, proposals=ProposalRules(most=1))
+    names = ["proposals+turns", "overlays", "proposals", "whole"]
+    found, _ = describe_views(images, settings, image_settings=ImageSettings(), names=names, model=model, detector=Finder({5: 1}))
+    turned = ["proposal+turn90", "proposal+turn180", "proposal+turn270"]
+    assert found.kind.tolist() == ["whole", "overlay", *turned, "proposal"]
+    box = from_box(0.25, 0.25, 0.75, 0.75)
+    assert np.allclose(to_box(found.frame[2:]), to_box(box), atol=0.02) and np.allclose(found.frame[2], compose(box, turn(1)), atol=0.02)
+    assert np.all((found.confidence[2:] > 0.4) & (found.confidence[2:] < 0.6))  # it fills its box, which is half as wide as the picture
+
+
 @pytest.mark.parametrize("names", [["overlays"], ["whole", "overlays+flip"]])
 def test_overlays_without_a_detector_are_refused(names, model):
     with pytest.raises(UsageError, match=r"'overlays' needs a detector: set descriptor\.detector"):
@@ -155,9 +181,11 @@ def test_work_comes_back_in_order_and_not_all_at_once():
 
 
 def test_large_pictures_are_decoded_no_larger_than_the_views_need():
-    assert Looks.named(["whole", "turns"], None).detail(160) == 320
-    assert Looks.named(["grid2", "flip"], None).detail(160) == 640
-    assert Looks.named(["whole", "overlays"], Finder({})).detail(160) is None
+    assert Looks.named(["whole", "turns"], SETTINGS).detail(160) == 320
+    assert Looks.named(["grid2", "flip"], SETTINGS).detail(160) == 640
+    assert Looks.named(["turns45"], SETTINGS).detail(160) == 320 and Looks.named(["turn45"], SETTINGS).detail(160) == 227
+    assert Looks.named(["whole", "overlays"], SETTINGS, detector=Finder({})).detail(160) is None
+    assert Looks.named(["whole", "proposals"], SETTINGS).detail(160) is None
 
 
 def test_what_made_the_rows_has_a_name(tmp_path):

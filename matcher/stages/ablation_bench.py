@@ -174,7 +174,7 @@ def descriptor_key(strategy: Strategy) -> str:
 
 def settings_of(strategy: Strategy) -> dict[str, Any]:
     """What decides the candidates of described pictures."""
-    return {name: value for name, value in asdict(strategy).items() if name in ("descriptor", "shortlist", "index")}
+    return {name: value for name, value in asdict(strategy).items() if name in ("descriptor", "shortlist", "index", "budget", "query_crop")}
 
 
 def pairs_of(candidates: Candidates) -> list[tuple[str, str]]:

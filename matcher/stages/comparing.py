@@ -95,8 +95,10 @@ def crops_of(query: FeatureSet, strategy: Strategy) -> CropSet | None:
     """Feature set of one picture -> its crop; None if the strategy looks at none."""
     if strategy.query_crop is None:
         return None
-    detector = find_detector(strategy.query_crop.detector)
-    return CropSet(query, *describe_crops(as_images(query), strategy.query_keypoints, image_settings=strategy.images, detector=detector))
+    settings, limits = strategy.query_crop, strategy.images
+    detector = find_detector(settings.detector)
+    found = describe_crops(as_images(query), strategy.query_keypoints, rules=settings.boxes, image_settings=limits, detector=detector)
+    return CropSet(query, *found)
 
 
 def as_images(side: FeatureSet) -> ImageSet:

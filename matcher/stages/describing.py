@@ -17,13 +17,15 @@ from typing import Any, Literal
 from matcher.background import background_print, query_penalty
 from matcher.crops import CropSet, describe_crops
 from matcher.describe import (
+    OVERLAYS,
+    PROPOSALS,
     card_digest,
     describe_views,
     find_detector,
     load_detector,
     load_model,
     made_by,
-    wants_detector,
+    wants,
     weights_path,
 )
 from matcher.engine.kernels import available_cores
@@ -136,7 +138,9 @@ def describe_pasted(images: ImageSet, folder: Path, settings: CropSettings, *, s
 
     def work(rows: range) -> Keypoints:
         chosen = images.take(slice(rows.start, rows.stop))
-        found, points = describe_crops(chosen, strategy.query_keypoints, image_settings=strategy.images, detector=detector)
+        found, points = describe_crops(
+            chosen, strategy.query_keypoints, rules=settings.boxes, image_settings=strategy.images, detector=detector
+        )
         crops.write(number_of[rows.start], found)
         return points
 
@@ -146,7 +150,7 @@ def describe_pasted(images: ImageSet, folder: Path, settings: CropSettings, *, s
 def crop_config(strategy: Strategy, settings: CropSettings) -> dict[str, Any]:
     """What decides the crops of the queries and their keypoints."""
     keypoints = {"images": asdict(strategy.images), "keypoints": asdict(strategy.query_keypoints)}
-    return {**keypoints, "detector": detector_config(settings.detector)}
+    return {**keypoints, "detector": detector_config(settings.detector), "boxes": asdict(settings.boxes)}
 
 
 def detector_config(name: str) -> dict[str, str]:
@@ -174,8 +178,11 @@ def descriptor_config(strategy: Strategy, side: Side) -> dict[str, Any]:
     settings, names = descriptor_of(strategy), views_of(strategy, side)
     made = {name: getattr(settings, name) for name in ("backbone", "weights", "seed", "size", "batch_size")}
     config = {"images": asdict(strategy.images), "descriptor": {**made, "made_by": made_by(settings)}, "views": names}
-    if wants_detector(names) and settings.detector is not None:
+    if wants(names, OVERLAYS) and settings.detector is not None:
         config["detector"] = detector_config(settings.detector)
+        config["boxes"] = asdict(settings.boxes)
+    if wants(names, PROPOSALS):
+        config["proposals"] = asdict(settings.proposals)
     return config
 
 

@@ -59,17 +59,22 @@ def score_list(pairs: Place, queries: Place, references: Place, output: Path, *,
     folders = [described(place, side, output, strategy, job) for place, side in zip((queries, references), SIDES, strict=True)]
     for folder, side in zip(folders, SIDES, strict=True):
         table = add_columns(table, folder, side)
-    (first, query_print), (second, reference_print) = (load_described(folder) for folder in folders)
-    similarity, prints = compare_descriptors(folders[0], folders[1], second.pictures, strategy)
-    crops, crop_prints = load_crops(folders[0], first, strategy)
-    made_of = {"queries": query_print, "references": reference_print, **prints, **crop_prints}
-    judge = Judge(first, second, strategy, similarity=similarity, learned=load_pair_judge(strategy, job), crops=crops)
+    judge, made_of = load_judge(*folders, strategy=strategy, job=job)
     stage = score_pairs(table, output, judge, strategy=strategy, job=job, made_of=made_of)
     errors = stage.errors()
     write_record(output / ERRORS, errors)
     if len(errors):
         log.warning("%d of %d pairs could not be scored, see %s", len(errors), len(table), output / ERRORS)
     return stage.folder
+
+
+def load_judge(queries: Path, references: Path, *, strategy: Strategy, job: Job) -> tuple[Judge, dict[str, str]]:
+    """Two folders that describe wrote -> who judges pairs of their pictures, and fingerprints of what decides the verdicts."""
+    (first, query_print), (second, reference_print) = load_described(queries), load_described(references)
+    similarity, prints = compare_descriptors(queries, references, second.pictures, strategy)
+    crops, crop_prints = load_crops(queries, first, strategy)
+    judge = Judge(first, second, strategy, similarity=similarity, learned=load_pair_judge(strategy, job), crops=crops)
+    return judge, {"queries": query_print, "references": reference_print, **prints, **crop_prints}
 
 
 def described(place: Place, side: Side, output: Path, strategy: Strategy, job: Job) -> Path:

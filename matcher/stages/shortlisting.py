@@ -49,7 +49,7 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
     found = Index.load(index, made_by=f"{reference_print} {asdict(strategy.index)}")
     similarity, prints = compare_descriptors(queries, references, library.pictures, strategy)
     crops, crop_prints = load_crops(queries, side, strategy)
-    config = {"shortlist": asdict(strategy.shortlist), "index": asdict(strategy.index)}
+    config = {"shortlist": asdict(strategy.shortlist), "index": asdict(strategy.index), "most": strategy.budget.pairs_per_query}
     inputs = {"queries": query_print, "references": reference_print, **prints, **crop_prints}
     stage = Stage.open(folder, Candidates, config=config, inputs=inputs, items=len(side), items_per_shard=SHARD, fresh=job.fresh)
     counts = strategy.shortlist.counts
@@ -69,7 +69,7 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
                     pairs.setdefault((n, r), {})[source] = float(votes)
         voted = frame_crops(as_candidates(pairs, side, library), side, crops)
         joined = [merge(of_query(voted, id_), near.of(id_)) for id_ in chosen.id.tolist()]
-        return Candidates.concat([cut(candidates, strategy.shortlist.at_most) for candidates in joined])
+        return Candidates.concat([cut(candidates, strategy.budget.pairs_per_query) for candidates in joined])
 
     run_shards(stage, work, workers=job.workers, label="candidates")
     return stage
@@ -122,12 +122,12 @@ def merge(voted: Candidates, near: Candidates) -> Candidates:
     return Candidates.concat([known, near.take(np.setdiff1d(np.arange(len(near)), both))])
 
 
-def cut(candidates: Candidates, at_most: int | None) -> Candidates:
+def cut(candidates: Candidates, most: int | None) -> Candidates:
     """One query's candidates as ``merge`` gives them -> at most so many: both kinds of them take turns, each from its best down."""
-    if at_most is None or len(candidates) <= at_most:
+    if most is None or len(candidates) <= most:
         return candidates
     by_votes = ~(candidates.source == "neighbours")
     place = np.empty(len(candidates), dtype=np.int64)
     for kind in (by_votes, ~by_votes):
         place[kind] = np.arange(np.count_nonzero(kind))
-    return candidates.take(np.sort(np.lexsort((~by_votes, place))[:at_most]))
+    return candidates.take(np.sort(np.lexsort((~by_votes, place))[:most]))

@@ -11,7 +11,7 @@ from matcher.geometry import Array
 from matcher.types import Text, Views
 from matcher.views.plan import expand
 
-DETECTED = {"overlays": "overlay"}  # names of views that no plan knows: the kind that they have
+DETECTED = {"overlays": "overlay", "proposals": "proposal"}  # names of views that no plan knows: the kind that they have
 Mask = NDArray[np.bool_]
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from matcher.geometry import from_box
 from matcher.images.decode import load
-from matcher.settings import ImageSettings
+from matcher.settings import BoxRules, ImageSettings
 from matcher.types import Views
+from matcher.views.boxes import box_views
 from matcher.views.render import Pixels
 
 if TYPE_CHECKING:  # torch comes with the model, not with this module
@@ -22,32 +22,29 @@ if TYPE_CHECKING:  # torch comes with the model, not with this module
 
 PASTED = 0  # the class of pasted pictures
 KIND = "overlay"
-WHOLE = 0.95  # a box that covers this share of the picture shows nothing that the whole does not
 COLOURS = ((255, 40, 40), (255, 200, 0), (60, 130, 255))  # of the classes
 
 
 def overlay_views(
-    image_id: str, boxes: ArrayLike, classes: ArrayLike, confidence: ArrayLike, *, kept: Sequence[int] = (PASTED,), most: int = 4
+    image_id: str,
+    boxes: ArrayLike,
+    *,
+    classes: ArrayLike,
+    confidence: ArrayLike,
+    size_hw: tuple[int, int],
+    rules: BoxRules,
+    kept: Sequence[int] = (PASTED,),
 ) -> Views:
     """Id of a picture, boxes (K, 4) on its unit square, classes (K,), confidence (K,) -> a view for each box, the most certain first.
 
     Args:
+        size_hw: height and width of the picture in pixels
+        rules: which boxes become views
         kept: classes that become views
-        most: views at most
-
-    Boxes without area and boxes of nearly the whole picture are left out.
     """
-    found, sure = np.asarray(boxes, dtype=np.float64).reshape(-1, 4), np.asarray(confidence, dtype=np.float32)
-    sides = found[:, 2:] - found[:, :2]
-    good = np.isin(classes, kept) & (sides > 0).all(axis=1) & (sides.prod(axis=1) < WHOLE)
-    rows = np.flatnonzero(good)
-    rows = rows[np.argsort(-sure[rows], kind="stable")][:most]
-    return Views(
-        image_id=np.array([image_id] * len(rows), dtype=np.str_),
-        frame=np.array([from_box(*box) for box in found[rows].tolist()]).reshape(-1, 3, 3),
-        kind=np.array([KIND] * len(rows), dtype=np.str_),
-        confidence=sure[rows],
-    )
+    chosen = np.isin(classes, kept)
+    found, sure = np.asarray(boxes).reshape(-1, 4)[chosen], np.asarray(confidence)[chosen]
+    return box_views(image_id, found, confidence=sure, kind=KIND, size_hw=size_hw, rules=rules)
 
 
 def draw_boxes(pixels: Pixels, boxes: ArrayLike, classes: ArrayLike, confidence: ArrayLike, *, side: int = 240) -> Pixels:

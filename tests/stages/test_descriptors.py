@@ -14,7 +14,16 @@ from matcher.geometry import flip
 from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
 from matcher.pipeline import calibrate, compare, describe, fuse, run, score, shortlist
-from matcher.settings import DescriptorSettings, NearestViews, Scorers, ShortlistSettings, SiftSettings, Strategy
+from matcher.settings import (
+    BoxRules,
+    DescriptorSettings,
+    NearestViews,
+    ProposalRules,
+    Scorers,
+    ShortlistSettings,
+    SiftSettings,
+    Strategy,
+)
 from matcher.stages.shortlisting import merge
 from matcher.storage.records import read_record
 from matcher.storage.stage import Stage
@@ -219,7 +228,7 @@ def test_a_background_of_the_references_is_refused(made, tmp_path):
 class Corner:
     """A detector that finds one pasted picture in the corner of everything."""
 
-    def detect(self, pixels):
+    def detect(self, pixels, threshold):
         return np.array([[0.0, 0.0, 0.5, 0.5]]), np.array([0]), np.array([0.8])
 
 
@@ -233,9 +242,25 @@ def test_overlays_are_described_on_the_query_side(made, monkeypatch, tmp_path):
     found = Stage.load(tmp_path / "out" / "descriptors", Descriptors)
     assert found.read().kind.tolist() == ["whole", "overlay"] * len(QUERIES) and asked == [["whole", "overlays"]]
     assert found.manifest.config["detector"] == {"name": "mine", "digest": "1234"}
+    with pytest.raises(StaleStageError, match=r"boxes\.most: was 4, now 2"):
+        again = changed(overlays, boxes=BoxRules(most=2))
+        describe(folder / "queries", tmp_path / "out", side="query", strategy=again)
     monkeypatch.setattr("matcher.stages.describing.card_digest", lambda path: "5678")
     with pytest.raises(StaleStageError, match=r"detector\.digest: was 1234, now 5678"):
         describe(folder / "queries", tmp_path / "out", side="query", strategy=overlays)
+
+
+def test_proposals_are_described_and_their_rules_decide_the_stage(made, tmp_path):
+    folder, strategy = made
+    proposals = changed(strategy, query_views=["whole", "proposals"], proposals=ProposalRules(most=2, side=64))
+    describe(folder / "queries", tmp_path / "out", side="query", strategy=proposals)
+    found = Stage.load(tmp_path / "out" / "descriptors", Descriptors)
+    assert found.read().kind.tolist()[:2] == ["whole", "proposal"] and "detector" not in found.manifest.config
+    with pytest.raises(StaleStageError, match=r"proposals\.side: was 64, now 96"):
+        other = changed(proposals, proposals=ProposalRules(most=2, side=96))
+        describe(folder / "queries", tmp_path / "out", side="query", strategy=other)
+    boxes = changed(proposals, boxes=BoxRules(most=9))  # decides nothing here
+    assert describe(folder / "queries", tmp_path / "out", side="query", strategy=boxes)
 
 
 def test_compare_says_what_a_run_says(made):

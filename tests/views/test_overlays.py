@@ -5,14 +5,20 @@ import pytest
 from PIL import Image
 
 from matcher.geometry import to_box
+from matcher.settings import BoxRules
 from matcher.views.overlays import COLOURS, draw_boxes, draw_sheet, overlay_views
 from matcher.views.render import render
 
 BOXES = np.array([[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 0.3, 0.3], [0.5, 0.5, 0.9, 0.8]], dtype=np.float32)
 
 
+def found(boxes, classes, confidence, size_hw=(60, 90), **rules):
+    kept = {"kept": rules.pop("kept")} if "kept" in rules else {}
+    return overlay_views("Q0001", boxes, classes=classes, confidence=confidence, size_hw=size_hw, rules=BoxRules(**rules), **kept)
+
+
 def test_pasted_pictures_become_views_the_most_certain_first():
-    views = overlay_views("Q0001", BOXES, [0, 1, 0], [0.4, 0.9, 0.7])
+    views = found(BOXES, [0, 1, 0], [0.4, 0.9, 0.7])
     assert views.image_id.tolist() == ["Q0001", "Q0001"]
     assert views.kind.tolist() == ["overlay", "overlay"]
     np.testing.assert_allclose(to_box(views.frame), BOXES[[2, 0]], atol=1e-6)
@@ -20,24 +26,24 @@ def test_pasted_pictures_become_views_the_most_certain_first():
 
 
 def test_other_classes_on_demand_and_at_most_so_many():
-    assert len(overlay_views("Q0001", BOXES, [0, 1, 2], [0.4, 0.9, 0.7], kept=(0, 1, 2))) == 3
-    views = overlay_views("Q0001", BOXES, [0, 1, 2], [0.4, 0.9, 0.7], kept=(1, 2), most=1)
+    assert len(found(BOXES, [0, 1, 2], [0.4, 0.9, 0.7], kept=(0, 1, 2))) == 3
+    views = found(BOXES, [0, 1, 2], [0.4, 0.9, 0.7], kept=(1, 2), most=1)
     np.testing.assert_allclose(to_box(views.frame), BOXES[[1]], atol=1e-6)
 
 
 @pytest.mark.parametrize("box", [[0, 0, 1, 1], [0.01, 0.0, 1, 0.99], [0.2, 0.2, 0.2, 0.5]])
 def test_the_whole_picture_and_nothing_are_no_views(box):
-    assert len(overlay_views("Q0001", [box], [0], [0.9])) == 0
+    assert len(found([box], [0], [0.9])) == 0
 
 
 def test_nothing_found_is_an_empty_record():
-    assert len(overlay_views("Q0001", np.empty((0, 4)), [], [])) == 0
+    assert len(found(np.empty((0, 4)), [], [])) == 0
 
 
 def test_a_view_shows_what_was_pasted():
     picture = np.zeros((60, 90, 3), dtype=np.uint8)
     picture[12:36, 9:45] = 200
-    view = overlay_views("Q0001", BOXES[:1], [0], [1.0])
+    view = found(BOXES[:1], [0], [1.0])
     assert (render(picture, view.frame[0], (24, 36)) == 200).all()
 
 

@@ -14,10 +14,11 @@ from script import run_script
 
 from matcher.errors import UsageError
 from matcher.metrics.bootstrap import percentile_interval, resample_counts
-from matcher.models import checkpoint
 from matcher.models.concat_vit import Canvas, ConcatViT
 from matcher.models.pair_model import PairModel
 from matcher.models.token_fusion import TokenFusion
+from matcher.scoring.pair_model import load_pair_model
+from matcher.settings import PairModelSettings
 
 logger = logging.getLogger("matcher")
 
@@ -39,7 +40,7 @@ def time_pairs(
     """Time TokenFusion (views in the cache, and fresh ones) and ConcatViT on one ViT with random weights, and print pairs per second.
 
     Args:
-        model: checkpoint of a pair model that is timed too
+        model: checkpoint of a pair model that is timed too, as the pipeline runs it
         backbone: a ViT of timm; TokenFusion's joint blocks are those that its tower leaves over
         size: side in pixels of a view
         depth: blocks of the tower
@@ -57,18 +58,10 @@ def time_pairs(
         ConcatViT.build(backbone, size=size, canvas=canvas).eval(), "ConcatViT", pairs
     )
     if model is not None:
-        work |= name_work(load_pair_model(model), model, pairs)
+        work |= name_work(load_pair_model(PairModelSettings(model=model)), model, pairs)
     rates = {name: pairs / seconds for name, seconds in time_rounds(work, rounds).items()}
     print(f"{backbone} at {size} pixels, {pairs} pairs at once, {torch.get_num_threads()} threads, load average {os.getloadavg()[0]:.1f}\n")
     print(render_rates(rates, unit="ConcatViT, ready canvases"))
-
-
-def load_pair_model(path: str) -> PairModel:
-    """Checkpoint -> the pair model in it. UsageError if it holds none."""
-    loaded = checkpoint.load(path)
-    if not isinstance(loaded, PairModel):
-        raise UsageError(f"checkpoint {path} holds a {type(loaded).__name__}, which judges no pairs")
-    return loaded
 
 
 def name_work(model: PairModel, title: str, pairs: int) -> Work:

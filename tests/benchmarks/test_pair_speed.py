@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from matcher.errors import UsageError
+from matcher.errors import MatcherError, UsageError
 from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
 from matcher.models.token_fusion import TokenFusion
@@ -75,5 +75,5 @@ def test_wrong_requests_are_usage_errors(script: dict[str, Any], more: dict[str,
 
 
 def test_a_descriptor_judges_no_pairs(script: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds a Descriptor, which judges no pairs"):
+    with pytest.raises(MatcherError, match="holds a Descriptor, and a pair model is needed here"):
         script["load_pair_model"](save(Descriptor.build("timm:test_vit", size=32, dim=4), tmp_path))

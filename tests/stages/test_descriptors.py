@@ -193,7 +193,7 @@ def test_other_weights_views_or_background_are_refused(made, tmp_path):
             folder / "out" / "candidates", *places(folder)[:2], folder / "out" / "pair_scores", strategy=changed(strategy, background=None)
         )
     with pytest.raises(StaleStageError, match="views: was"):
-        shortlist(*places(folder), tmp_path / "candidates", strategy=changed(strategy, query_views=["whole"]))
+        shortlist(*places(folder), tmp_path / "candidates", strategy=changed(strategy, query_views=["whole", "turn90"]))
     try:
         save_descriptor(folder / "mine.safetensors", seed=1)
         for output in (folder / "out" / "candidates", tmp_path / "candidates"):
@@ -207,6 +207,16 @@ def test_other_weights_views_or_background_are_refused(made, tmp_path):
             shortlist(tmp_path / "queries", tmp_path / "references", places(folder)[2], tmp_path / "candidates", strategy=strategy)
     finally:
         (folder / "mine.safetensors").write_bytes(before)
+
+
+def test_more_views_may_be_described_than_are_asked_for(made, tmp_path):
+    folder, strategy = made
+    one = changed(strategy, query_views=["flip"])
+    found = Stage.load(shortlist(*places(folder), tmp_path / "candidates", strategy=one), Candidates).read()
+    near = found.take(found.source == "neighbours")
+    assert len(near) and np.array_equal(near.query_frame, np.broadcast_to(flip(), (len(near), 3, 3)))
+    with pytest.raises(StaleStageError, match="query_descriptors: was"):
+        shortlist(*places(folder), tmp_path / "candidates", strategy=strategy)
 
 
 def test_folders_without_descriptors_are_refused(made, library, tmp_path):

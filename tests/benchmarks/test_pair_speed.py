@@ -76,4 +76,4 @@ def test_wrong_requests_are_usage_errors(script: dict[str, Any], more: dict[str,
 
 def test_a_descriptor_judges_no_pairs(script: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(MatcherError, match="holds a Descriptor, and a pair model is needed here"):
-        script["load_pair_model"](save(Descriptor.build("timm:test_vit", size=32, dim=4), tmp_path))
+        script["time_pairs"](save(Descriptor.build("timm:test_vit", size=32, dim=4), tmp_path), **TINY)

@@ -46,7 +46,8 @@ class Ablation:
     outcomes: Mapping[str, Outcome]
 
     def as_dict(self) -> dict[str, Any]:
-        return {"output": str(self.output), "rows": without_nan({name: asdict(outcome) for name, outcome in self.outcomes.items()})}
+        rows = without_nan({name: asdict(outcome) for name, outcome in self.outcomes.items()})
+        return {"output": str(self.output), "order": list(self.outcomes), "rows": rows}
 
     def __str__(self) -> str:
         return f"{tabulate(self.outcomes)}\n{self.output / 'table.md'}"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from matcher import pipeline
+from matcher.describe import OVERLAYS, PROPOSALS, wants
 from matcher.settings import Strategy
 from matcher.stages.job import Job
 from matcher.stages.scoring import Place
@@ -66,14 +67,10 @@ class Bench:
 
     def describe(self, strategies: Mapping[str, Strategy]) -> dict[str, Described]:
         """Strategies by name -> what each looks at; those that differ in views only share it."""
-        members: dict[str, list[str]] = {}
-        keys = {name: (keypoint_key(s), descriptor_key(s)) for name, s in strategies.items()}
-        for name, (keypoints, descriptor) in keys.items():
-            shared = [other for other in keys.values() if other[0] == keypoints and descriptor in ("", other[1]) and other[1]]
-            members.setdefault("-".join(shared[0] if shared else (keypoints, descriptor)), []).append(name)
         groups: dict[str, Described] = {}
-        for key, names in members.items():
-            made = Described(self.output / "described" / key, with_all_views([strategies[name] for name in names]))
+        for names in share({name: asked_of(strategy) for name, strategy in strategies.items()}):
+            strategy = with_all_views([strategies[name] for name in names])
+            made = Described(self.output / "described" / short(asked_of(strategy)), strategy)
             self.describe_group(made)
             groups |= dict.fromkeys(names, made)
         return groups
@@ -134,14 +131,54 @@ class Bench:
         return short([group.folder.name, asdict(strategy.scorers), asdict(strategy.descriptor) if strategy.descriptor else None])
 
 
+def share(asked: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Names, and what each asks of the description of pictures -> groups that can share one: none asks a thing otherwise than another."""
+    groups: list[tuple[dict[str, Any], list[str]]] = []
+    for name, wanted in asked.items():
+        for told, names in groups:
+            if all(told.get(key, value) == value for key, value in wanted.items()):
+                told |= wanted
+                names.append(name)
+                break
+        else:
+            groups.append((dict(wanted), [name]))
+    return [names for _, names in groups]
+
+
+def asked_of(strategy: Strategy) -> dict[str, Any]:
+    """What decides how a strategy's pictures are described, views aside; nothing of what it does not look at."""
+    asked: dict[str, Any] = {name: asdict(getattr(strategy, name)) for name in ("images", "query_keypoints", "reference_keypoints")}
+    if strategy.query_crop is not None:
+        asked["query_crop"] = asdict(strategy.query_crop)
+    if (descriptor := strategy.descriptor) is not None:
+        asked["descriptor"] = {name: getattr(descriptor, name) for name in ("backbone", "weights", "seed", "size", "batch_size")}
+        names = [*descriptor.query_views, *descriptor.reference_views]
+        if wants(names, OVERLAYS):
+            asked["overlays"] = [descriptor.detector, asdict(descriptor.boxes)]
+        if wants(names, PROPOSALS):
+            asked["proposals"] = asdict(descriptor.proposals)
+    return asked
+
+
 def with_all_views(strategies: list[Strategy]) -> Strategy:
-    """Strategies that differ in views only, as far as pictures are described -> one that describes them all."""
+    """Strategies that can share a description -> one that describes all their views."""
     named = [strategy.descriptor for strategy in strategies if strategy.descriptor is not None]
+    crop = next((strategy.query_crop for strategy in strategies if strategy.query_crop is not None), None)
     if not named:
-        return strategies[0]
+        return replace(strategies[0], query_crop=crop)
     queries, references = (list(dict.fromkeys(view for one in named for view in getattr(one, side))) for side in VIEWS)
-    detector = next((one.detector for one in named if one.detector is not None), None)
-    return replace(strategies[0], descriptor=replace(named[0], query_views=queries, reference_views=references, detector=detector))
+    found = {}
+    for what in (OVERLAYS, PROPOSALS):
+        found[what] = next((one for one in named if wants([*one.query_views, *one.reference_views], what)), named[0])
+    descriptor = replace(
+        named[0],
+        query_views=queries,
+        reference_views=references,
+        detector=found[OVERLAYS].detector,
+        boxes=found[OVERLAYS].boxes,
+        proposals=found[PROPOSALS].proposals,
+    )
+    return replace(strategies[0], descriptor=descriptor, query_crop=crop)
 
 
 def share_keypoints(strategies: Mapping[str, Strategy]) -> dict[str, Strategy]:
@@ -156,20 +193,6 @@ def wants_keypoints(strategy: Strategy) -> bool:
     """Whether a strategy votes with keypoints, or judges by them."""
     scorers, shortlist = strategy.scorers, strategy.shortlist
     return shortlist.per_query > 0 or any(part is not None for part in (shortlist.counts, scorers.sift, scorers.match_count))
-
-
-def keypoint_key(strategy: Strategy) -> str:
-    """What decides the keypoints of pictures -> a short name for it."""
-    crop = asdict(strategy.query_crop) if strategy.query_crop else None
-    return short([asdict(strategy.images), asdict(strategy.query_keypoints), asdict(strategy.reference_keypoints), crop])
-
-
-def descriptor_key(strategy: Strategy) -> str:
-    """What decides a strategy's descriptors of one view -> a short name for it; empty if it has none."""
-    if strategy.descriptor is None:
-        return ""
-    aside = (*VIEWS, "detector", "background", "background_weight", "background_nearest")
-    return short({name: value for name, value in asdict(strategy.descriptor).items() if name not in aside})
 
 
 def settings_of(strategy: Strategy) -> dict[str, Any]:

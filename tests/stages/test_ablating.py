@@ -15,7 +15,7 @@ from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
 from matcher.pipeline import ablate, run
 from matcher.stages import describing
-from matcher.stages.ablation_bench import share_keypoints
+from matcher.stages.ablation_bench import asked_of, share, share_keypoints, with_all_views
 from matcher.stages.strategies import merge, read_strategy
 from matcher.storage.records import read_record
 from matcher.types import Predictions
@@ -127,3 +127,13 @@ def test_who_looks_at_no_keypoints_shares_those_of_the_others():
     shared = share_keypoints({"alone": alone, "by votes": by_votes})
     assert shared["alone"] == replace(alone, query_keypoints=by_votes.query_keypoints, reference_keypoints=by_votes.reference_keypoints)
     assert share_keypoints({"alone": alone}) == {"alone": alone}
+
+
+def test_who_asks_otherwise_is_described_apart():
+    shared = share({"a": {"k": 1}, "b": {"k": 1, "boxes": 2}, "c": {"k": 1, "boxes": 3}, "d": {"k": 2}, "e": {"k": 1, "boxes": 2, "p": 1}})
+    assert shared == [["a", "b", "e"], ["c"], ["d"]]
+    full, d2lv = read_strategy(["run/full.yaml"]), read_strategy(["run/d2lv.yaml"])
+    assert share({"full": asked_of(full), "d2lv": asked_of(share_keypoints({"full": full, "d2lv": d2lv})["d2lv"])}) == [["full", "d2lv"]]
+    both = with_all_views([full, d2lv]).descriptor
+    assert both.proposals == d2lv.descriptor.proposals and both.boxes == full.descriptor.boxes
+    assert both.query_views == ["whole", "flip", "turns", "overlays", "centre", "tiles", "proposals"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,8 +13,9 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from matcher.errors import MatcherError, StaleStageError, UsageError
-from matcher.index_kinds import new_index, stored_ids, stored_rows
+from matcher.errors import MatcherError, UsageError
+from matcher.index_card import CARD_FILE, Card, check_numbers, check_rows, check_same_maker, digest, digest_file, read_card
+from matcher.index_kinds import CODED, LISTS, copied, new_index, stored_ids, stored_rows
 from matcher.settings import IndexSettings
 
 logger = logging.getLogger("matcher")
@@ -23,32 +23,16 @@ logger = logging.getLogger("matcher")
 ABSENT = int(np.iinfo(np.int64).min)  # the id where there is no neighbour: no row of any array, unlike -1
 CHUNK = 65_536  # rows turned to float32 at a time
 GPU_NEIGHBOURS = 2048  # faiss gives no more on a GPU
-INDEX_FILE, NAMES_FILE, CARD_FILE = "index.faiss", "names.json", "card.json"
-
-
-@dataclass(frozen=True)
-class Card:
-    """What an index is: kept beside it as JSON, and compared before it is used."""
-
-    made_by: str  # fingerprint of the model and settings that made the rows
-    settings: IndexSettings
-    stored: str  # the kind it really has: flat where there were too few rows
-    dim: int
-    dtype: str  # of the rows: float32 or uint8
-    training: str  # SHA-256 of what was learnt; indexes with the same one can share lists
-
-    @property
-    def scale(self) -> float:
-        """What an inner product of rows is divided by: uint8 rows are RootSIFT times 255."""
-        return 255.0**2 if self.dtype == "uint8" else 1.0
+INDEX_FILE, NAMES_FILE = "index.faiss", "names.json"
 
 
 class Index:
     """Nearest rows by inner product. Made with :meth:`build` or :meth:`load`.
 
     Rows are (N, D) float32 of unit norm or (N, D) uint8 of norm about 255; queries must be of the same sort. The
-    similarity of uint8 rows is divided by 255 ** 2, so it is a cosine for both. Ids are integers from 0, or texts; an id
-    may occur once. Searching from several threads is safe, changing the index meanwhile is not.
+    similarity of uint8 rows is divided by 255 ** 2, so it is a cosine for both; of sign bits it is estimated (Card.similarity).
+    Ids are integers from 0, or texts; an id may occur once. Searching from several threads is safe, changing the index
+    meanwhile is not.
     """
 
     def __init__(self, searcher: Any, card: Card, names: list[str] | None = None) -> None:
@@ -61,13 +45,21 @@ class Index:
             self._to_gpu()
 
     @classmethod
-    def build(cls, rows: ArrayLike, ids: ArrayLike, settings: IndexSettings, *, made_by: str, seed: int = 0) -> Self:
-        """Rows (N, D) and ids (N,) -> index. ``made_by`` names the model and settings that made the rows."""
+    def build(
+        cls, rows: ArrayLike, ids: ArrayLike, settings: IndexSettings, *, made_by: str, seed: int = 0, words: ArrayLike | None = None
+    ) -> Self:
+        """Rows (N, D) and ids (N,) -> index. ``made_by`` names the model and settings that made the rows.
+
+        ``words`` (W, D) float32 are centroids that take the place of those that kind words learns from the rows.
+        """
         array = np.asarray(rows)
-        if settings.on_disk and settings.kind not in ("ivf", "ivfpq"):
-            raise UsageError(f"index.on_disk keeps inverted lists in a file; kind {settings.kind} has none, set index.kind to ivf or ivfpq")
+        if settings.on_disk and settings.kind not in LISTS:
+            fitting = f"{', '.join(LISTS[:-1])} or {LISTS[-1]}"
+            raise UsageError(f"index.on_disk keeps inverted lists in a file; kind {settings.kind} has none, set index.kind to {fitting}")
         check_rows(array, dim=None, dtype=None)
-        searcher, stored = new_index(array, settings, seed=seed)
+        if words is not None and settings.kind != "words":
+            raise UsageError(f"an index of kind {settings.kind} takes no words: set index.kind to words")
+        searcher, stored = new_index(array, settings, seed=seed, words=None if words is None else np.asarray(words, dtype=np.float32))
         dtype = "uint8" if array.dtype == np.uint8 else "float32"
         card = Card(made_by, settings, stored, int(array.shape[1]), dtype, digest(faiss.serialize_index(searcher).tobytes()))
         index = cls(searcher, card, [] if np.asarray(ids).dtype.kind == "U" else None)
@@ -91,7 +83,7 @@ class Index:
         for start in range(0, len(queries) if len(self) else 0, CHUNK):
             part = slice(start, start + CHUNK)
             found, found_ids = self._place(k).search(np.ascontiguousarray(queries[part], dtype=np.float32), k)
-            similarity[part] = np.where(found_ids < 0, -np.inf, found / np.float32(self.card.scale))
+            similarity[part] = np.where(found_ids < 0, -np.inf, self.card.similarity(found))
             ids[part] = np.where(found_ids < 0, ABSENT, found_ids)
         order = np.lexsort((ids, -similarity), axis=-1)
         similarity, ids = np.take_along_axis(similarity, order, axis=1), np.take_along_axis(ids, order, axis=1)
@@ -121,28 +113,36 @@ class Index:
     def merge(self, other: Index) -> None:
         """Adds the rows of another index; no id may be in both.
 
-        Lists learnt together (see :meth:`emptied`) are joined, other rows are added anew. ivfpq keeps too little of a
-        row for that: such indexes must have been learnt together.
+        Lists learnt together (see :meth:`emptied`) are joined, other rows are added anew. Codes (ivfpq, binary, words) keep too
+        little of a row for that: such indexes must have been learnt together.
         """
         check_same_maker(other.card.made_by, self.card.made_by, "the index to merge")
         ids, numbers = other.ids(), other._ids
-        together = other.card.training == self.card.training and self.card.stored in ("ivf", "ivfpq")
+        together = other.card.training == self.card.training and self.card.stored in LISTS
         if together and self._names is None and not other._read_only:
             self._check_writable()
             self._new_numbers(ids)
-            self._searcher.merge_from(faiss.clone_index(other._searcher), 0)
+            self._searcher.merge_from(copied(other._searcher), 0)
             self._ids, self._gpu = np.sort(np.append(self._ids, ids)), None
-        elif other.card.stored == "ivfpq":
-            raise MatcherError("ivfpq indexes can be merged only in memory, with integer ids, and if one began as emptied() of the other")
+        elif other.card.stored in CODED:
+            how = "only in memory, with integer ids, and if one began as emptied() of the other"
+            raise MatcherError(f"{other.card.stored} indexes can be merged {how}")
         elif len(other):
             self.add(stored_rows(other._searcher, numbers).astype(other.card.dtype), ids)
 
     def emptied(self) -> Index:
         """An index without rows that has learnt what this one has: fill it elsewhere, then merge."""
         self._check_writable()
-        searcher = faiss.clone_index(self._searcher)
+        searcher = copied(self._searcher)
         searcher.reset()
         return Index(searcher, self.card, None if self._names is None else [])
+
+    @property
+    def inverted_file(self) -> Any:
+        """faiss's own index, for what only its kind can say. MatcherError where its ids are not those of this index."""
+        if self._names is not None:
+            raise MatcherError("this index has texts as ids: give its rows integers")
+        return self._searcher
 
     def ids(self) -> NDArray[Any]:
         """The ids of all rows (N,)."""
@@ -184,7 +184,7 @@ class Index:
         for name, expected in checksums.items():
             if not (place / name).is_file() or digest_file(place / name) != expected:
                 raise MatcherError(f"the index in {place} is damaged: {name} is not what was written; build it again")
-        mapped = card.settings.on_disk and card.stored in ("ivf", "ivfpq")
+        mapped = card.settings.on_disk and card.stored in LISTS
         searcher = faiss.read_index(str(place / INDEX_FILE), faiss.IO_FLAG_MMAP if mapped else 0)
         names = json.loads((place / NAMES_FILE).read_text(encoding="utf-8")) if NAMES_FILE in checksums else None
         index = cls(searcher, card, names)
@@ -243,47 +243,3 @@ class Index:
 def gpu_count() -> int:
     """GPUs that the installed faiss can use."""
     return faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
-
-
-def check_rows(rows: NDArray[Any], *, dim: int | None, dtype: str | None) -> None:
-    """Nothing, or an error if these are not rows (N, D) of finite numbers, or not of the index's sort."""
-    if rows.ndim != 2 or (rows.dtype != np.uint8 and rows.dtype.kind != "f"):
-        raise ValueError(f"an index takes rows (N, D) of floats or uint8, got {rows.dtype} {rows.shape}")
-    sort = "uint8" if rows.dtype == np.uint8 else "float32"
-    if dim is not None and (rows.shape[1] != dim or sort != dtype):
-        raise MatcherError(f"the index holds {dtype} rows of {dim} numbers, not {sort} rows of {rows.shape[1]}: another model made these")
-    if sort == "float32" and not np.isfinite(rows).all():
-        raise MatcherError("rows for an index must be finite, got NaN or infinity")
-
-
-def check_numbers(ids: NDArray[Any]) -> NDArray[np.int64]:
-    if ids.size and (ids.dtype.kind not in "iu" or ids.min() < 0):
-        raise ValueError(f"ids must be integers from 0 or texts, got {ids.dtype}, smallest {ids.min()}")
-    return np.ascontiguousarray(ids, dtype=np.int64)
-
-
-def check_same_maker(found: str, expected: str, what: str) -> None:
-    if found != expected:
-        raise StaleStageError(f"{what} was made by {found}, not by {expected}: build it again with this model and config")
-
-
-def read_card(folder: Path) -> tuple[Card, dict[str, str]]:
-    """Folder -> its card, and the SHA-256 of its files by name."""
-    try:
-        fields = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-        settings = IndexSettings(**fields["settings"])
-        names = ("made_by", "stored", "dim", "dtype", "training")
-        return Card(settings=settings, **{name: fields[name] for name in names}), dict(fields["sha256"])
-    except FileNotFoundError as error:
-        raise MatcherError(f"there is no index in {folder} (no {CARD_FILE}): build it first") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MatcherError(f"the index in {folder} is damaged: {CARD_FILE} cannot be read ({error}); build it again") from error
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

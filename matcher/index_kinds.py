@@ -7,10 +7,15 @@ What a row takes, beside 8 bytes for its id, and what that does to the similarit
     fp16    2 D bytes, half precision       128 bytes, exact
     ivf     2 D bytes, half precision       128 bytes, exact
     ivfpq   ``code_bytes``, approximate     ``code_bytes``, approximate
+    binary  ``bits`` / 8 bytes, approximate ``bits`` / 8 bytes, approximate
+    words   likewise, but at least one byte: faiss keeps no lists of nothing
 
-flat looks at every row with matrix products, fp16 at every row one by one (slower, smaller). ivf and ivfpq look only at
-the rows of the ``probes`` lists nearest to a query. faiss's FastScan codes are left out on purpose: in faiss 1.15.1
-their searches now and then return nothing at all for a whole batch of queries.
+flat looks at every row with matrix products, fp16 at every row one by one (slower, smaller). The others look only at
+the rows of the ``probes`` lists nearest to a query, words at one. Bits are signs of a row's products with random unit
+directions: of the row less the mean of all rows in binary (Charikar 2002), less the centroid of its word in words (Hamming
+embedding, Jegou, Douze and Schmid 2008, with the centroid's product in place of the median).
+faiss's FastScan codes are left out on purpose: in faiss 1.15.1 their searches now and then return nothing at all for a
+whole batch of queries.
 """
 
 from __future__ import annotations
@@ -26,22 +31,30 @@ from matcher.settings import IndexSettings
 
 logger = logging.getLogger("matcher")
 
+LISTS = ("ivf", "ivfpq", "binary", "words")  # kinds with inverted lists
+CODED = ("ivfpq", "binary", "words")  # kinds that keep too little of a row to give it back
+SIGNS = ("binary", "words")  # kinds whose codes are bits, compared by how many differ
 POINTS_PER_LIST = 40  # for k-means; faiss asks for at least 39
+POINTS_PER_WORD = 10  # words are many, and training takes time with the square of their number
+PERIOD = 10**9  # beyond any product: faiss cuts products into intervals of half of it, and these are then two, below 0 and above
 ROUNDS = 8  # of k-means
 CODEBOOK_ROWS = 256  # entries of a product quantizer's codebook: 8 bits
 
 
-def new_index(rows: NDArray[Any], settings: IndexSettings, *, seed: int) -> tuple[Any, str]:
+def new_index(rows: NDArray[Any], settings: IndexSettings, *, seed: int, words: NDArray[np.float32] | None = None) -> tuple[Any, str]:
     """Rows (N, D), float32 or uint8, and settings -> (trained faiss index without rows, the kind it really has).
 
-    Too few rows for lists or codebooks: a flat index, with a line in the log.
+    ``words`` (W, D) are the centroids of kind words; None = they are learnt. Too few rows for lists or codebooks: a flat index,
+    with a line in the log.
     """
     kind, dim = settings.kind, rows.shape[1]
-    if kind in ("ivf", "ivfpq"):
-        lists = list_count(len(rows), settings)
-        if lists < 2 or (kind == "ivfpq" and len(rows) < CODEBOOK_ROWS):
+    if kind in LISTS:
+        lists = list_count(len(rows), settings) if words is None else len(words)
+        if words is None and (lists < 2 or (kind == "ivfpq" and len(rows) < CODEBOOK_ROWS)):
             logger.info("index: %s rows are too few for %s, searching all of them instead", f"{len(rows):,}", kind)
             kind = "flat"
+        elif kind in SIGNS:
+            return trained_signs(rows, settings, lists=lists, seed=seed, words=words), kind
         else:
             return trained_lists(rows, settings, lists=lists, seed=seed), kind
     flat = faiss.IndexFlatIP(dim) if kind == "flat" else faiss.IndexScalarQuantizer(dim, storage(rows), faiss.METRIC_INNER_PRODUCT)
@@ -53,7 +66,7 @@ def new_index(rows: NDArray[Any], settings: IndexSettings, *, seed: int) -> tupl
 def list_count(rows: int, settings: IndexSettings) -> int:
     """How many inverted lists to make: what the settings say, or about 2 * sqrt(rows), but never more than can be trained."""
     wanted = settings.lists or round(2 * rows**0.5)
-    lists = min(wanted, rows // POINTS_PER_LIST)
+    lists = min(wanted, rows // points_per_list(settings))
     if settings.lists and 2 <= lists < wanted:
         logger.info("index: %s rows can train %s lists, not %s", f"{rows:,}", lists, wanted)
     return lists
@@ -73,10 +86,52 @@ def trained_lists(rows: NDArray[Any], settings: IndexSettings, *, lists: int, se
     handed_over(centroids)
     index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed, ROUNDS, POINTS_PER_LIST
     enough = max(lists * POINTS_PER_LIST, 256 * CODEBOOK_ROWS if settings.kind == "ivfpq" else 0)
-    sample = np.sort(np.random.default_rng(seed).permutation(len(rows))[:enough])
-    index.train(rows[sample].astype(np.float32))
+    index.train(drawn(rows, enough, seed))
     index.nprobe = min(settings.probes, lists)
     return index
+
+
+def trained_signs(rows: NDArray[Any], settings: IndexSettings, *, lists: int, seed: int, words: NDArray[np.float32] | None) -> Any:
+    """An inverted file of sign bits, nearest by Hamming distance; its centroids are ``words``, or learnt from a sample of the rows."""
+    dim, bits, points = rows.shape[1], max(settings.bits, 8), points_per_list(settings)
+    sample = drawn(rows, lists * points, seed)
+    centroids = faiss.IndexFlatL2(dim)
+    if words is not None:
+        centroids.add(np.ascontiguousarray(words))  # faiss learns none where there are as many as lists
+    index: Any = faiss.IndexIVFSpectralHash(centroids, dim, lists, bits, PERIOD)
+    index.own_fields = True
+    handed_over(centroids)
+    index.cp.seed, index.cp.niter = seed, ROUNDS
+    index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, points
+    of_words = settings.kind == "words"
+    origin = np.zeros(dim, dtype=np.float32) if of_words else sample.mean(axis=0)
+    index.replace_vt(handed_over(directions(origin, bits, seed=seed)), True)
+    index.threshold_type = index.Thresh_centroid if of_words else index.Thresh_global
+    index.train(sample)
+    index.nprobe = 1 if of_words else min(settings.probes, lists)
+    return index
+
+
+def directions(origin: NDArray[np.float32], count: int, *, seed: int) -> Any:
+    """Point (D,) -> faiss's map from rows, less that point, to their products with ``count`` unit directions, D at a time orthogonal."""
+    dim, rng = len(origin), np.random.default_rng(seed)
+    blocks = [np.linalg.qr(rng.standard_normal((dim, dim)))[0] for _ in range(-(-count // dim))]
+    chosen = np.concatenate(blocks)[:count].astype(np.float32)
+    made = faiss.LinearTransform(dim, count, True)
+    faiss.copy_array_to_vector(chosen.ravel(), made.A)
+    faiss.copy_array_to_vector(-chosen @ origin, made.b)
+    made.is_trained = True
+    return made
+
+
+def points_per_list(settings: IndexSettings) -> int:
+    """Rows that k-means sees for each list."""
+    return POINTS_PER_WORD if settings.kind == "words" else POINTS_PER_LIST
+
+
+def drawn(rows: NDArray[Any], count: int, seed: int) -> NDArray[np.float32]:
+    """At most ``count`` of the rows, in their order."""
+    return rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])].astype(np.float32)
 
 
 def storage(rows: NDArray[Any]) -> int:
@@ -93,6 +148,17 @@ def handed_over(index: Any) -> Any:
     """A faiss index that its new owner frees, not Python."""
     index.this.disown()
     return index
+
+
+def copied(index: Any) -> Any:
+    """The same faiss index once more. Not faiss.clone_index: of sign bits both would free the one map to directions (faiss 1.15.1)."""
+    return faiss.deserialize_index(faiss.serialize_index(index))
+
+
+def list_sizes(index: Any, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many rows are in each of these inverted lists: (N,)."""
+    lists = index.invlists
+    return np.array([lists.list_size(number) for number in numbers.tolist()], dtype=np.int64)
 
 
 def stored_ids(index: Any) -> NDArray[np.int64]:

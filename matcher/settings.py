@@ -154,23 +154,28 @@ class IndexSettings:
     """A nearest-neighbour index.
 
     Args:
-        kind: flat (exact), fp16 (exact search on half precision), ivf (inverted lists), ivfpq (inverted lists of codes)
-        lists: inverted lists; null = about 2 * sqrt(rows)
-        probes: lists looked at for each query row
+        kind: flat (exact), fp16 (exact search on half precision), ivf (inverted lists), ivfpq (inverted lists of codes), binary
+            (inverted lists of sign bits), words (visual words: a row is the list that it is in, and a few sign bits)
+        lists: inverted lists, which are the words of words; null = about 2 * sqrt(rows)
+        probes: lists looked at for each query row; words looks at one
         code_bytes: bytes a row takes in ivfpq
+        bits: sign bits a row takes in binary and words, eight to a byte; 0 = words tells rows of one word not apart
         on_disk: keep the inverted lists in a memory-mapped file
         gpu: search on a GPU (needs faiss-gpu); auto = where there is one
     """
 
-    kind: Literal["flat", "fp16", "ivf", "ivfpq"] = "flat"
+    kind: Literal["flat", "fp16", "ivf", "ivfpq", "binary", "words"] = "flat"
     lists: int | None = None
     probes: int = 16
     code_bytes: int = 32
+    bits: int = 64
     on_disk: bool = False
     gpu: Literal["auto", "yes", "no"] = "auto"
 
     def __post_init__(self) -> None:
-        at_least(self, lists=1, probes=1, code_bytes=1)
+        at_least(self, lists=1, probes=1, code_bytes=1, bits=8 if self.kind == "binary" else 0)
+        if self.bits % 8:
+            raise UsageError(f"bits must be a multiple of 8, not {self.bits}")
 
 
 @dataclass(frozen=True)

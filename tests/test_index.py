@@ -6,10 +6,10 @@ import pytest
 
 from matcher.errors import MatcherError, StaleStageError, UsageError
 from matcher.index import ABSENT, Index
-from matcher.index_kinds import code_size, list_count, stored_rows
+from matcher.index_kinds import LISTS, POINTS_PER_LIST, code_size, list_count, stored_rows
 from matcher.settings import IndexSettings
 
-KINDS = ["flat", "fp16", "ivf", "ivfpq"]
+KINDS = ["flat", "fp16", "ivf", "ivfpq", "binary", "words"]
 MODEL = "model a, settings 1"
 
 
@@ -40,7 +40,7 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("bytes_", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS[:4])
 def test_against_brute_force(kind, bytes_):
     rows, queries = clustered(3000, bytes_=bytes_), clustered(100, seed=1, bytes_=bytes_)
     expected, expected_ids = brute(queries, rows, 5)
@@ -53,6 +53,36 @@ def test_against_brute_force(kind, bytes_):
     else:  # all lists are probed
         assert np.allclose(similarity, expected, atol=1e-6 if kind == "flat" or bytes_ else 1e-3)
         assert ((ids - 3) // 7 == expected_ids).mean() > (0.999 if kind == "flat" else 0.97)
+
+
+@pytest.mark.parametrize("bits", [8, 64, 256])
+@pytest.mark.parametrize("bytes_", [False, True])
+def test_binary_is_the_hamming_distance_of_signs(bits, bytes_):
+    rows, queries = clustered(1500, bytes_=bytes_), clustered(40, seed=1, bytes_=bytes_)
+    similarity, ids = build("binary", rows, bits=bits).search(queries, 5)
+    sample = np.sort(np.random.default_rng(0).permutation(1500)[: 20 * POINTS_PER_LIST])
+    mean = rows[sample].astype(float).mean(axis=0)
+    rng = np.random.default_rng(0)
+    along = np.concatenate([np.linalg.qr(rng.standard_normal((32, 32)))[0] for _ in range(8)])[:bits]
+    differ = ((queries - mean) @ along.T < 0)[:, None] != ((rows - mean) @ along.T < 0)
+    cosine = np.cos(np.pi * differ.sum(axis=2) / bits)  # all lists are probed
+    assert np.abs(similarity - np.sort(cosine, axis=1)[:, ::-1][:, :5]).max() < 1e-3 + 4 / bits * (
+        bits > 64
+    )  # a sign may round the other way
+    assert np.abs(np.take_along_axis(cosine, ids, axis=1) - similarity).max() < 1e-3 + 4 / bits * (bits > 64)
+    truly = brute(queries, rows - mean, 1)[1][:, 0] if not bytes_ else brute(queries, rows, 1)[1][:, 0]
+    assert (ids == truly[:, None]).any(axis=1).mean() > {8: 0.02, 64: 0.4, 256: 0.8}[bits]
+
+
+def test_a_small_angle_is_estimated_from_the_bits():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((2000, 64)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    near = rows + 0.05 * rng.standard_normal(rows.shape)
+    near = (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
+    similarity, ids = build("binary", rows, bits=512).search(near[:200], 1)
+    assert (ids[:, 0] == np.arange(200)).all()
+    assert np.abs(similarity[:, 0] - (near[:200] * rows[:200]).sum(axis=1)).mean() < 0.02
 
 
 @pytest.mark.parametrize("bytes_", [False, True])
@@ -86,7 +116,7 @@ def test_merged_is_built_at_once(kind, bytes_):
     assert len(merged) == 2000 and same(merged.search(queries, 5), build(kind, rows).search(queries, 5))
 
 
-@pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq", "binary", "words"])
 def test_lists_learnt_together_are_joined(kind):
     rows, queries = clustered(2000), clustered(50, seed=1)
     whole, first = build(kind, rows), build(kind, rows)
@@ -101,9 +131,10 @@ def test_lists_learnt_together_are_joined(kind):
         first.merge(second)
 
 
-def test_merging_ivfpq_of_other_training_is_refused():
-    with pytest.raises(MatcherError, match="emptied"):
-        build("ivfpq", clustered(1000)).merge(build("ivfpq", clustered(1000, seed=5), ids=np.arange(1000, 2000)))
+@pytest.mark.parametrize("kind", ["ivfpq", "binary", "words"])
+def test_merging_codes_of_other_training_is_refused(kind):
+    with pytest.raises(MatcherError, match=f"{kind}.*emptied"):
+        build(kind, clustered(1000)).merge(build(kind, clustered(1000, seed=5), ids=np.arange(1000, 2000)))
 
 
 @pytest.mark.parametrize("bytes_", [False, True])
@@ -120,7 +151,7 @@ def test_saved_and_loaded_finds_the_same(kind, bytes_, tmp_path):
     assert len(loaded) == 1999
 
 
-@pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq", "binary", "words"])
 def test_on_disk_finds_the_same_and_cannot_be_changed(kind, tmp_path):
     rows, queries = clustered(2000, bytes_=True), clustered(50, seed=1, bytes_=True)
     index = build(kind, rows, on_disk=True, probes=5)
@@ -179,8 +210,11 @@ def test_few_rows_and_more_neighbours_than_rows(kind, count, caplog):
     similarity, ids = index.search(clustered(4, seed=1), count + 2)
     assert similarity.shape == ids.shape == (4, count + 2)
     assert np.isneginf(similarity[:, count:]).all() and (ids[:, count:] == ABSENT).all() and -1 not in ids
-    assert (np.sort(ids[:, :count], axis=1) == np.arange(count)).all()
-    if kind.startswith("ivf") and count < 80:
+    if index.card.stored == "words":  # only the rows of one word are looked at
+        assert count >= 20 and ((ids == ABSENT) == np.isneginf(similarity)).all() and (ids[:, 0] >= 0).all()
+    else:
+        assert (np.sort(ids[:, :count], axis=1) == np.arange(count)).all()
+    if kind in LISTS and count < (20 if kind == "words" else 80):
         assert index.card.stored == "flat" and "too few" in caplog.text
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def test_01_shows_every_view_and_counts_those_of_the_systems(show):
     assert found.axes[0].get_title() == f"proposals: {len(room['found']['proposals'])}" and len(found.axes[0].lines) > 0
     numbers = {name: (query, reference, passes) for name, _, query, _, reference, passes in systems[1:]}
     assert numbers["CopyNCE"] == ("45", "9", "35") and numbers["separate"][::2] == ("41", "8")
-    assert numbers["D2LV"] == ("9 + up to 20 overlays + up to 20 proposals", "19", "-")
+    assert numbers["D2LV"] == ("9 + up to 4 overlays + up to 20 proposals", "19", "-")
 
 
 def test_02_counts_what_views_bring(show, ablation, capsys):
@@ -191,3 +192,42 @@ def test_a_notebook_names_real_commands_and_stays_small(path):
     assert commands and path.stat().st_size < 150_000
     for verb, *words in commands:
         assert callable(parse(verb.replace("-", "_"), words).function) and verb.replace("-", "_") in VERBS
+
+
+@pytest.fixture
+def drawing(monkeypatch):
+    """matplotlib without a window, and nothing left of what a notebook imported by its path."""
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    pytest.importorskip("matplotlib")
+    yield monkeypatch
+    for name in ("compare_codes", "measuring", "codes", "tf_idf"):
+        sys.modules.pop(name, None)
+
+
+def test_keypoints_against_words_on_a_small_set(drawing, capsys, tmp_path):
+    drawing.delenv("RESULTS", raising=False)
+    drawing.setenv("FIGURE", str(tmp_path / "curve.png"))
+    room = {"display": lambda figure: None}
+    execute("keypoints_against_words", room)
+    assert {row.name for row in room["results"]} == set(room["SMALL"])
+    said = capsys.readouterr().out
+    assert all(f"| {name} | " in said for name in room["SMALL"])
+    with Image.open(tmp_path / "curve.png") as curve:
+        assert curve.width > 1000
+
+
+def test_keypoints_against_words_draws_what_a_command_made(drawing, capsys, tmp_path):
+    columns = "name,family,recall_1,recall_10,recall_100,uap,uap_low,uap_high,picture_bytes,id_bytes,place_bytes,shared_bytes"
+    rows = [
+        "fp16,rows,nan,nan,nan,nan,nan,nan,48501,2848,5696,100,0,11201,11000,8",
+        "9 words,words,.5,.6,.7,.6,.5,.7,900,300,0,100,3,4,2,720",
+    ]
+    text = "\n".join([f"{columns},build_seconds,ms_per_query,lookup_ms,queries", *rows])
+    (tmp_path / "results.csv").write_text(text)
+    drawing.setenv("RESULTS", str(tmp_path / "results.csv"))
+    drawn = []
+    execute("keypoints_against_words", {"display": drawn.append})
+    said = capsys.readouterr().out
+    assert "| fp16 | – | – | – | – | 48,501 |" in said and "| 9 words | 0.500 | 0.600 | 0.700 | 0.600 [0.500, 0.700] |" in said
+    assert [line.get_label() for line in drawn[0].axes[0].get_lines()] == ["rows", "words"]

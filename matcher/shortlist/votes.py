@@ -3,7 +3,8 @@
 Every keypoint of the query, and every one of its mirror image, votes for the owners of its nearest reference keypoints.
 A vote weighs by how much nearer its keypoint is than the last neighbour looked at (local naive Bayes nearest neighbour,
 McCann and Lowe 2012): a word that is common in the collection has many equally near neighbours and weighs nothing,
-unless it is so near that these are the same picture many times over (FAR).
+unless it is so near that these are the same picture many times over (FAR). In an index of visual words it votes for the owners of
+all keypoints of its word, the rarer the word the heavier (visual_words.py).
 The references with the heaviest votes are then tested for one transform that their votes agree on (models/similarity.py).
 """
 
@@ -20,6 +21,7 @@ from matcher.index import Index
 from matcher.models.sift import LocalFeatures
 from matcher.models.similarity import agree
 from matcher.settings import ShortlistSettings
+from matcher.visual_words import companions
 
 FAR = 0.05  # squared distance of unit rows that the last neighbour is held to have at least
 
@@ -51,6 +53,8 @@ def vote(
 
 def cast(query: LocalFeatures, references: FeatureSet, index: Index, settings: ShortlistSettings) -> Votes:
     """Look up the neighbours of every keypoint; a keypoint votes for a reference once, with its nearest keypoint there."""
+    if index.card.stored == "words":
+        return cast_words(query, references, index)
     similarity, neighbour = index.search(query.rows, settings.neighbours)
     squared = np.maximum(2 - 2 * similarity, 0)  # (K, neighbours) squared distances of unit rows; absent ones are infinite
     last = np.where(np.isfinite(squared), squared, -np.inf).max(axis=1, keepdims=True)
@@ -63,6 +67,20 @@ def cast(query: LocalFeatures, references: FeatureSet, index: Index, settings: S
     _, first = np.unique(query_row * len(references) + owner, return_index=True)  # neighbours come nearest first
     order = first[np.argsort(owner[first], kind="stable")]
     return Votes(query_row[order], flat[order], owner[order], weights[order])
+
+
+def cast_words(query: LocalFeatures, references: FeatureSet, index: Index) -> Votes:
+    """Look up the keypoints of every keypoint's word. Nothing tells which of them is meant, so all vote, and share one vote.
+
+    The votes between a keypoints of the query and b of a reference that have one word weigh as much as min(a, b) keypoints: what
+    repeats itself within a picture (burstiness, Jegou, Douze and Schmid 2009) is not counted a * b times.
+    """
+    query_row, flat, weight = companions(index, query.rows)
+    owner = references.owner(flat)
+    _, shared, times = np.unique(query_row * len(references) + owner, return_inverse=True, return_counts=True)
+    weight /= np.maximum(times[shared], np.bincount(flat)[flat] if len(flat) else 1)
+    order = np.argsort(owner, kind="stable")
+    return Votes(query_row[order], flat[order], owner[order], weight[order])
 
 
 def heaviest(votes: Votes, count: int) -> Iterator[tuple[int, Votes]]:
@@ -78,8 +96,9 @@ def heaviest(votes: Votes, count: int) -> Iterator[tuple[int, Votes]]:
 
 
 def agree_on(query: LocalFeatures, references: FeatureSet, reference: int, votes: Votes, settings: ShortlistSettings) -> float:
-    """Summed weight of a reference's votes that fit one similarity; a single vote fits itself."""
-    local = votes.reference_row - references.start[reference]
-    pairs = np.stack([votes.query_row, local], axis=1)
-    found = agree(query, references.features(reference), pairs, votes.weight, tolerance=settings.tolerance)
+    """Summed weight of a reference's votes that fit one similarity; a single vote fits itself. Words cast many: the heaviest count."""
+    best = np.argsort(-votes.weight, kind="stable")[: settings.keypoints] if len(votes.weight) > settings.keypoints else slice(None)
+    local = votes.reference_row[best] - references.start[reference]
+    pairs = np.stack([votes.query_row[best], local], axis=1)
+    found = agree(query, references.features(reference), pairs, votes.weight[best], tolerance=settings.tolerance)
     return 0.0 if found is None else found.support

@@ -36,6 +36,7 @@ class Outcome:
     candidate_recall: float  # share of the true pairs that it judged; NaN = there are none
     difference: dict[str, Interval]  # by how much it is above the first strategy, by the name of the metric
     cost: Cost
+    described: str  # the folder, within the output, of the described pictures
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def ablate_strategies(
             candidate_recall(candidates[name], truth),
             evaluate_difference(first, found[name], truth, resamples=resamples, seed=seed) if found[name] is not first else {},
             count_cost(bench, name, groups[name], strategy, candidates[name]),
+            groups[name].folder.relative_to(output).as_posix(),
         )
     made = Ablation(output, outcomes)
     write_json(output / "results.json", made.as_dict())

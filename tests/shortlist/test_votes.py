@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from matcher.settings import IndexSettings, ShortlistSettings, SiftSettings
 from matcher.shortlist.votes import Votes, agree_on, cast, heaviest, vote
 from matcher.types import Pictures
 from matcher.views.render import render
+from matcher.visual_words import companions
 
 SIFT = SiftSettings(short_side=200, keypoints=250)
 SETTINGS = ShortlistSettings(per_query=4, keypoints=250)
@@ -144,3 +147,59 @@ def test_votes_that_agree_on_no_transform_weigh_little(pictures, references, ind
     shuffled = np.random.default_rng(0).permutation(votes.reference_row)
     torn = agree_on(query, references, number, Votes(votes.query_row, shuffled, votes.reference, votes.weight), SETTINGS)
     assert agreed > 0.5 * votes.weight.sum() and torn < agreed / 3
+
+
+@pytest.fixture(scope="module", params=[0, 64], ids=["words", "words and bits"])
+def words(references, request):
+    rows = references.keypoints.rows
+    return Index.build(rows, np.arange(len(rows)), IndexSettings(kind="words", lists=120, bits=request.param), made_by="test")
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "rocket"])
+def test_copies_rank_first_by_words(pictures, references, words, name):
+    for query in (crop(pictures[name]), np.ascontiguousarray(crop(pictures[name])[:, ::-1])):
+        rows, support = vote(extract(query, SIFT), references, words, SETTINGS)
+        assert references.number[name] in rows[: 1 if words.card.settings.bits else 3]  # few words alone tell little
+        assert words.card.settings.bits == 0 or support[0] > 1.5 * support[1]
+
+
+def test_votes_of_words_agree_with_a_slow_loop(pictures, references, words):
+    query = extract(crop(pictures["chelsea"]), SIFT).first(80)
+    found = cast(query, references, words, SETTINGS)
+    pairs = [(int(q), int(r), float(w)) for q, r, w in zip(*companions(words, query.rows), strict=True)]
+    owners = [int(np.searchsorted(references.start, r, side="right")) - 1 for _, r, _ in pairs]
+    here = Counter((q, owner) for (q, _, _), owner in zip(pairs, owners, strict=True))
+    there = Counter(r for _, r, _ in pairs)
+    expected = {(q, r, owner): w / max(here[q, owner], there[r]) for (q, r, w), owner in zip(pairs, owners, strict=True)}
+    ours = zip(found.query_row.tolist(), found.reference_row.tolist(), found.reference.tolist(), strict=True)
+    assert dict(zip(ours, found.weight.tolist(), strict=True)) == pytest.approx(expected, abs=1e-6)
+    assert (np.diff(found.reference) >= 0).all()
+
+
+def test_a_word_that_repeats_itself_counts_no_more_than_its_keypoints():
+    rows = np.zeros((7, 128), np.uint8)
+    rows[:4, 0], rows[4:, 1] = 255, 255  # four keypoints of one word, three of another
+    point = np.random.default_rng(0).random((7, 2), dtype=np.float32)
+    made = LocalFeatures(point, np.full(7, 0.1, np.float32), np.zeros(7, np.float32), rows, np.float32([1, 1]))
+    one = feature_set({"a": np.zeros((9, 9, 3), np.uint8)}, [made])
+    vocabulary = np.stack([rows[0], rows[4]]).astype(np.float32)
+    index = Index.build(rows, np.arange(7), IndexSettings(kind="words", bits=0), made_by="test", words=vocabulary)
+    asked = LocalFeatures(
+        *(values[np.array([0, 1, 4, 5, 6, 6])] for values in (made.point, made.size, made.angle, made.rows)), made.shape_wh
+    )
+    votes = cast(asked, one, index, SETTINGS)
+    weight = [(1 - np.log(count) / np.log(7)) ** 2 for count in (4, 3)]
+    assert len(votes.weight) == 2 * 4 + 4 * 3
+    assert votes.weight[votes.query_row < 2].sum() == pytest.approx(2 * weight[0])  # min(2, 4)
+    assert votes.weight[votes.query_row >= 2].sum() == pytest.approx(3 * weight[1])  # min(4, 3)
+
+
+def test_no_more_votes_are_tested_than_a_query_has_keypoints(pictures, references, index):
+    query = extract(pictures["rocket"], SIFT)
+    number = references.number["rocket"]
+    votes = dict(heaviest(cast(query, references, index, SETTINGS), 10))[number]
+    few = ShortlistSettings(keypoints=20)
+    best = np.argsort(-votes.weight, kind="stable")[:20]
+    chosen = Votes(votes.query_row[best], votes.reference_row[best], votes.reference[best], votes.weight[best])
+    assert len(votes.weight) > 20
+    assert agree_on(query, references, number, votes, few) == agree_on(query, references, number, chosen, SETTINGS)

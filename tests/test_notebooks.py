@@ -147,7 +147,7 @@ def test_02_counts_what_views_bring(show, ablation, capsys):
     _, (table,), (curve,) = show("02_shortlist_recall")
     recall = {row[0]: row for row in table[1:]}
     assert list(recall) == ["whole", "with flip", "with turns"] and "with halves" in capsys.readouterr().out
-    (folder,) = (ablation / "out" / "described").iterdir()
+    (folder,) = (ablation / "out" / "described").glob("*/*")
     queries, references = (Stage.load(folder / side / "descriptors", Descriptors).read() for side in ("queries", "references"))
     whole, found = queries.take(queries.kind == "whole"), references.image_id
     first = found[(whole.rows @ references.rows.T).argmax(axis=1)]
@@ -189,7 +189,9 @@ def test_05_shows_accuracy_cost_and_families(show):
 def test_a_notebook_names_real_commands_and_stays_small(path):
     text = "\n".join(cells(path, "markdown")).replace("\\\n", " ")
     commands = [shlex.split(line)[1:] for line in re.findall(r"^    (matcher .*)$", text, flags=re.MULTILINE)]
-    assert commands and path.stat().st_size < 150_000
+    scripts = re.findall(r"^    python (experiments/\S+\.py)", text, flags=re.MULTILINE)
+    assert (commands or scripts) and path.stat().st_size < 150_000
+    assert all((PACKAGE.parent / script).is_file() for script in scripts)
     for verb, *words in commands:
         assert callable(parse(verb.replace("-", "_"), words).function) and verb.replace("-", "_") in VERBS
 

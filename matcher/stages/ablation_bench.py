@@ -16,6 +16,7 @@ import numpy as np
 from matcher import pipeline
 from matcher.describe import OVERLAYS, PROPOSALS, wants
 from matcher.settings import Strategy
+from matcher.stages.describing import kinds
 from matcher.stages.job import Job
 from matcher.stages.scoring import Place
 from matcher.storage.aside import read_json, write_json
@@ -33,6 +34,10 @@ class Described:
 
     folder: Path
     strategy: Strategy
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder.parent.name}-{self.folder.name}"
 
     @property
     def sides(self) -> tuple[Path, Path]:
@@ -69,17 +74,30 @@ class Bench:
         """Strategies by name -> what each looks at; those that differ in views only share it."""
         groups: dict[str, Described] = {}
         for names in share({name: asked_of(strategy) for name, strategy in strategies.items()}):
-            strategy = with_all_views([strategies[name] for name in names])
-            made = Described(self.output / "described" / short(asked_of(strategy)), strategy)
+            made = self.find_described(with_all_views([strategies[name] for name in names]))
             self.describe_group(made)
             groups |= dict.fromkeys(names, made)
         return groups
+
+    def find_described(self, strategy: Strategy) -> Described:
+        """A strategy -> a folder of an earlier call that described all its views and maybe more, else a new one."""
+        base = self.output / "described" / short(asked_of(strategy))
+        wanted = {side: getattr(strategy.descriptor, side) if strategy.descriptor else [] for side in VIEWS}
+        for place in sorted(base.glob("*/views.json")):
+            found = read_json(place)
+            if all(kinds(wanted[side]) <= kinds(found[side]) for side in VIEWS):
+                described = replace(strategy.descriptor, **found) if strategy.descriptor else None
+                return Described(place.parent, replace(strategy, descriptor=described))
+        folder = base / short(wanted)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "views.json", wanted)
+        return Described(folder, strategy)
 
     def describe_group(self, group: Described) -> None:
         """Keypoints first, then descriptors, so that each has its own seconds."""
         for place, folder, side in zip((self.queries, self.references), group.sides, ("query", "reference"), strict=True):
             for what, strategy in (("keypoints", replace(group.strategy, descriptor=None)), ("descriptors", group.strategy)):
-                with self.timed(f"{what} of {side}, {group.folder.name}"):
+                with self.timed(f"{what} of {side}, {group.name}"):
                     pipeline.describe(place, folder, side=side, strategy=strategy, job=self.job)  # type: ignore[arg-type]
 
     def shortlist(self, name: str, group: Described, strategy: Strategy) -> Candidates:
@@ -93,7 +111,7 @@ class Bench:
 
     def candidates(self, name: str, group: Described, strategy: Strategy) -> Path:
         """A row of the grid -> the folder of its candidates."""
-        return self.output / "rows" / name / f"candidates-{short([group.folder.name, settings_of(strategy)])}"
+        return self.output / "rows" / name / f"candidates-{short([group.name, settings_of(strategy)])}"
 
     def shortlist_seconds(self, name: str, group: Described, strategy: Strategy) -> float:
         """Seconds that a row's candidates took."""
@@ -128,7 +146,7 @@ class Bench:
 
     def judges(self, group: Described, strategy: Strategy) -> str:
         """What decides the scores of pairs -> a short name for it."""
-        return short([group.folder.name, asdict(strategy.scorers), asdict(strategy.descriptor) if strategy.descriptor else None])
+        return short([group.name, asdict(strategy.scorers), asdict(strategy.descriptor) if strategy.descriptor else None])
 
 
 def share(asked: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

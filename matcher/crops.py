@@ -17,7 +17,7 @@ from matcher.images.decode import load
 from matcher.models.sift import LocalFeatures, extract
 from matcher.settings import BoxRules, ImageSettings, SiftSettings
 from matcher.types import Keypoints, Views
-from matcher.views.overlays import overlay_views
+from matcher.views.overlays import find_overlays
 from matcher.views.render import Pixels, render
 
 if TYPE_CHECKING:  # torch comes with the detector, not with this module
@@ -68,8 +68,7 @@ def describe_crop(
 ) -> tuple[Views, LocalFeatures] | None:
     """A picture -> the view of its crop (1,), and the crop's keypoints on the whole picture's unit square; None without one. ImageError."""
     image = load(path, settings=image_settings)
-    boxes, classes, confidence = detector.detect(image, threshold=rules.confidence)
-    view = overlay_views(image_id, boxes, classes=classes, confidence=confidence, size_hw=image.shape[:2], rules=rules).take(slice(0, 1))
+    view = find_overlays(image_id, image, detector=detector, rules=rules).take(slice(0, 1))
     if not len(view):
         return None
     frame, size_hw = on_pixels(view.frame[0], image)

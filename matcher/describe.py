@@ -22,7 +22,8 @@ from matcher.models.cards import find_checkpoint, read_card
 from matcher.settings import DescriptorSettings, ImageSettings
 from matcher.shipped import shipped_room
 from matcher.types import Descriptors, Errors, Views
-from matcher.views.overlays import overlay_views
+from matcher.views.choose import FOUND, OVERLAYS, PROPOSALS
+from matcher.views.overlays import find_overlays
 from matcher.views.plan import expand, plan
 from matcher.views.proposals import proposal_views
 from matcher.views.render import Pixels, render_many
@@ -34,7 +35,6 @@ if TYPE_CHECKING:  # torch comes with the models, not with this module
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-OVERLAYS, PROPOSALS = FOUND = ("overlays", "proposals")  # names of views that are found; "overlays+turns" looks at each of them turned
 
 
 def describe_views(
@@ -107,13 +107,10 @@ class Looks:
 
     def find(self, found: str, image_id: str, image: Pixels) -> Views:
         """The name "overlays" or "proposals", and a picture (H, W, 3) of full size -> what is found there (K,)."""
-        height, width = image.shape[:2]
         if found == PROPOSALS:
             return proposal_views(image_id, image, rules=self.settings.proposals)
         assert self.detector is not None
-        rules = self.settings.boxes
-        boxes, classes, sure = self.detector.detect(image, threshold=rules.confidence)
-        return overlay_views(image_id, boxes, classes=classes, confidence=sure, size_hw=(height, width), rules=rules)
+        return find_overlays(image_id, image, detector=self.detector, rules=self.settings.boxes)
 
     def detail(self, side: int) -> int | None:
         """Pixels that the shorter side of a picture must keep for every planned view; None = all, for views that are found may be small."""
@@ -178,7 +175,7 @@ def load_model(settings: DescriptorSettings) -> Descriptor:
     from matcher.models.inference import make_ready
 
     model = Descriptor.from_settings(settings)
-    return make_ready(model, model, model.size)
+    return make_ready(model, model)
 
 
 def load_detector(settings: DescriptorSettings, names: Sequence[str]) -> OverlayDetector | None:
@@ -194,7 +191,7 @@ def find_detector(name: str) -> OverlayDetector:
 
     detector = checkpoint.load(weights_path(name, "overlay"), kind=OverlayDetector.__name__)
     assert isinstance(detector, OverlayDetector)
-    return make_ready(detector, detector, detector.size)
+    return make_ready(detector, detector)
 
 
 def made_by(settings: DescriptorSettings) -> str:

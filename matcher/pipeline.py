@@ -54,9 +54,9 @@ def run(
             indexed = index(described_references, folder / "index", strategy=strategy, job=job)
         with folder.timed("shortlist"):
             candidates = shortlist(*described, indexed, folder / "candidates", strategy=strategy, job=job)
-        if strategy.budget.seconds_per_query is not None:
+        if (seconds := strategy.budget.seconds_per_query) is not None:
             with folder.timed("measure the pace"):
-                candidates = keep_to_budget(candidates, *described, folder / "budget", strategy=strategy, job=job)
+                candidates = keep_to_budget(candidates, *described, folder / "budget", seconds=seconds, strategy=strategy, job=job)
         with folder.timed("score"):
             scored = score(candidates, *described, folder / "pair_scores", strategy=strategy, job=job)
         with folder.timed("fuse"):

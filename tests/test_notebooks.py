@@ -147,7 +147,7 @@ def test_02_counts_what_views_bring(show, ablation, capsys):
     _, (table,), (curve,) = show("02_shortlist_recall")
     recall = {row[0]: row for row in table[1:]}
     assert list(recall) == ["whole", "with flip", "with turns"] and "with halves" in capsys.readouterr().out
-    (folder,) = (ablation / "out" / "described").glob("*/*")
+    (folder,) = (ablation / "out" / "described").iterdir()
     queries, references = (Stage.load(folder / side / "descriptors", Descriptors).read() for side in ("queries", "references"))
     whole, found = queries.take(queries.kind == "whole"), references.image_id
     first = found[(whole.rows @ references.rows.T).argmax(axis=1)]

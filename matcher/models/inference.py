@@ -13,12 +13,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def make_ready(model: Model, run: Callable[[Tensor], Any], size: int) -> Model:
+def make_ready(model: Model, run: Callable[[Tensor], Any]) -> Model:
     """Model in eval mode, on the CPU -> itself, its batch norms folded, channels last, on the GPU if there is one; no longer to be saved.
 
-    ``run``: what is done with pictures (1, 3, size, size); that shows which batch norm follows which convolution.
+    ``run``: what is done with pictures of the model's size; that shows which batch norm follows which convolution.
     """
-    fold_batch_norms(model, lambda: run(torch.zeros(1, 3, size, size)))
+    fold_batch_norms(model, lambda: run(torch.zeros(1, 3, model.size, model.size)))
     return model.to(memory_format=torch.channels_last).to("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -190,7 +190,7 @@ def load_pair_model(settings: PairModelSettings) -> PairModel:
     model = checkpoint.load(path)
     if not isinstance(model, PairModel):
         raise MatcherError(f"checkpoint {path} holds a {type(model).__name__}, and a pair model is needed here")
-    return make_ready(model, model.encode, model.size)
+    return make_ready(model, model.encode)
 
 
 def made_by(settings: PairModelSettings) -> str:

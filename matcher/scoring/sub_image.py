@@ -95,8 +95,7 @@ def large_enough(views: Descriptors, pictures: Pictures, smallest: int) -> Mask:
     if smallest <= 0:
         return np.ones(len(views), dtype=bool)
     place = {id_: row for row, id_ in enumerate(pictures.id.tolist())}
-    rows = np.array([place.get(id_, -1) for id_ in views.image_id.tolist()], dtype=np.int64)
-    sizes = np.stack([pictures.width, pictures.height], axis=1)[rows]
+    sizes = np.stack([pictures.width, pictures.height], axis=1)[[place[id_] for id_ in views.image_id.tolist()]]
     sides = np.array([shorter_side(frame, size) for frame, size in zip(views.frame, sizes, strict=True)])
     return (sides >= smallest) | (sides >= sizes.min(axis=1) * 0.999)
 

@@ -11,27 +11,23 @@ from matcher.errors import UsageError
 from matcher.settings import DescriptorSettings, NearestViews, ViewPairs
 from matcher.shortlist.neighbours import PairSimilarity, first_seen, neighbours
 from matcher.types import Candidates, Descriptors, Text
-from matcher.views.choose import Mask, choose, choose_first, kinds_of
+from matcher.views.choose import Mask, choose, choose_first, kinds_of_all
+
+COLUMNS = ("reference_id", "similarity", "query_frame", "reference_frame")
 
 
 def nearest(similarity: PairSimilarity, rules: Sequence[NearestViews]) -> Candidates:
     """Views of both sides and rules -> every pair that a rule finds, once, with its closest views; nearest first within a query."""
-    parts = [by_rule(similarity, rule) for rule in rules]
-    ids = [np.concatenate([part[0] for part in parts]), np.concatenate([part[1].reference_id for part in parts])]
-    values, frames = ([np.concatenate([getattr(part[1], name) for part in parts]) for name in names] for names in (("similarity",), FRAMES))
-    query_of, reference_of = (first_seen(column) if len(column) else np.empty(0, dtype=np.int64) for column in ids)
-    order = np.lexsort((-values[0], query_of))
-    best = order[np.sort(np.unique(np.stack([query_of, reference_of])[:, order], axis=1, return_index=True)[1])]
-    return Candidates(
-        query_id=ids[0][best],
-        reference_id=ids[1][best],
-        similarity=values[0][best],
-        source=np.full(len(best), "neighbours"),
-        **{name: column[best] for name, column in zip(FRAMES, frames, strict=True)},
-    )
-
-
-FRAMES = ("query_frame", "reference_frame")
+    found = [by_rule(similarity, rule) for rule in rules]
+    query_id = np.concatenate([ids for ids, _ in found])
+    reference_id, value, *frames = (np.concatenate([getattr(part, name) for _, part in found]) for name in COLUMNS)
+    if not len(query_id):
+        return Candidates.empty()
+    pair = np.stack([first_seen(query_id), first_seen(reference_id)])
+    order = np.lexsort((-value, pair[0]))
+    best = order[np.sort(np.unique(pair[:, order], axis=1, return_index=True)[1])]
+    columns = dict(zip(COLUMNS, (column[best] for column in (reference_id, value, *frames)), strict=True))
+    return Candidates(query_id=query_id[best], source=np.full(len(best), "neighbours"), **columns)
 
 
 def by_rule(similarity: PairSimilarity, rule: NearestViews) -> tuple[Text, Candidates]:
@@ -57,9 +53,9 @@ def check_rules(rules: Sequence[ViewPairs], settings: DescriptorSettings) -> Non
     """UsageError if a rule names a view that the descriptor's settings do not describe."""
     for rule in rules:
         for side, names in (("query", rule.query), ("reference", rule.reference)):
-            described = {kind for name in getattr(settings, f"{side}_views") for kind in kinds_of(name)}
+            described = kinds_of_all(getattr(settings, f"{side}_views"))
             for name in names or ():
-                if missing := [kind for kind in kinds_of(name) if kind not in described]:
+                if missing := sorted(kinds_of_all([name]) - described):
                     raise UsageError(
                         f"a rule wants the {side} view {name!r}, but descriptor.{side}_views does not describe {missing[0]!r}: add it there"
                     )

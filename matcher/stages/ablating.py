@@ -15,11 +15,11 @@ from matcher.metrics.bootstrap import Interval
 from matcher.metrics.evaluation import Evaluation, evaluate, evaluate_difference, without_nan
 from matcher.metrics.truth import Edits, GroundTruth
 from matcher.settings import Strategy
-from matcher.stages.ablation_bench import Bench, share_keypoints
+from matcher.stages.ablation_bench import Bench, pairs_of, share_keypoints
 from matcher.stages.ablation_costs import Cost, count_cost
 from matcher.stages.ablation_table import tabulate
 from matcher.stages.job import Job
-from matcher.stages.predicting import load_fusion
+from matcher.stages.predicting import load_fusion, looked_at
 from matcher.stages.scoring import Place
 from matcher.stages.strategies import Part, read_strategy
 from matcher.storage.aside import write_aside, write_json
@@ -114,7 +114,7 @@ def read_row(name: str, parts: Sequence[Part]) -> Strategy:
 
 def conclude(scores: PairScores, strategy: Strategy) -> Predictions:
     """Pair scores -> predictions, without the pairs that could not be looked at."""
-    seen = scores.take(np.isfinite(scores.evidence["identical"])) if len(scores) else scores
+    seen = scores.take(looked_at(scores))
     fusion = load_fusion(strategy)
     return predict(seen, fusion.logit(seen), fusion)
 
@@ -122,4 +122,4 @@ def conclude(scores: PairScores, strategy: Strategy) -> Predictions:
 def candidate_recall(candidates: Candidates, truth: GroundTruth) -> float:
     """Candidates and truth -> the share of the true pairs that are among them; NaN if there are none."""
     true = set(truth.pairs())
-    return len(true & set(zip(candidates.query_id.tolist(), candidates.reference_id.tolist(), strict=True))) / len(true) if true else np.nan
+    return len(true & set(pairs_of(candidates))) / len(true) if true else np.nan

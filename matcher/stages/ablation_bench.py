@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from matcher import pipeline
-from matcher.describe import OVERLAYS, PROPOSALS, wants
+from matcher.describe import wants
 from matcher.settings import Strategy
-from matcher.stages.describing import kinds
+from matcher.stages.budgeting import keep_to_budget
 from matcher.stages.job import Job
 from matcher.stages.scoring import Place
-from matcher.storage.aside import read_json, write_json
+from matcher.stages.strategies import read_strategy
+from matcher.storage.aside import read_json, write_aside, write_json
 from matcher.storage.stage import Stage
 from matcher.storage.tables import write_table
 from matcher.types import Candidates, PairScores
+from matcher.views.choose import OVERLAYS, PROPOSALS, kinds_of_all
 
-TIMINGS = "timings.json"
+TIMINGS, STRATEGY = "timings.json", "strategy.yaml"
 VIEWS = ("query_views", "reference_views")
 
 
@@ -34,10 +37,6 @@ class Described:
 
     folder: Path
     strategy: Strategy
-
-    @property
-    def name(self) -> str:
-        return f"{self.folder.parent.name}-{self.folder.name}"
 
     @property
     def sides(self) -> tuple[Path, Path]:
@@ -51,24 +50,22 @@ class Bench:
         self.output, self.queries, self.references = output, queries, references
         self.job = replace(job, cache=job.cache or str(output / "cache"))
         self.per_pair: dict[str, float] = {}  # seconds by the judges' name
-        self.seconds: dict[str, float] = read_json(output / TIMINGS) if (output / TIMINGS).is_file() else {}
+        known = read_json(output / TIMINGS) if (output / TIMINGS).is_file() and not job.fresh else {}
+        self.seconds: dict[str, float] = known.get("seconds", {})
+        self.finished: list[str] = known.get("finished", [])
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Keep the seconds of the block under a name; those of the first time that it was finished, with those of stopped tries."""
-        began, done = time.perf_counter(), f"{name}, finished"
+        began, finished = time.perf_counter(), False
         try:
             yield
-        except BaseException:
-            self.keep(name, self.seconds.get(name, 0.0) + time.perf_counter() - began)
-            raise
-        if done not in self.seconds:
-            self.keep(name, self.seconds.get(name, 0.0) + time.perf_counter() - began)
-            self.keep(done, 1.0)
-
-    def keep(self, name: str, seconds: float) -> None:
-        self.seconds[name] = round(seconds, 3)
-        write_json(self.output / TIMINGS, self.seconds)
+            finished = True
+        finally:
+            if name not in self.finished:
+                self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - began, 3)
+                self.finished += [name] if finished else []
+                write_json(self.output / TIMINGS, {"seconds": self.seconds, "finished": self.finished})
 
     def describe(self, strategies: Mapping[str, Strategy]) -> dict[str, Described]:
         """Strategies by name -> what each looks at; those that differ in views only share it."""
@@ -80,24 +77,24 @@ class Bench:
         return groups
 
     def find_described(self, strategy: Strategy) -> Described:
-        """A strategy -> a folder of an earlier call that described all its views and maybe more, else a new one."""
-        base = self.output / "described" / short(asked_of(strategy))
-        wanted = {side: getattr(strategy.descriptor, side) if strategy.descriptor else [] for side in VIEWS}
-        for place in sorted(base.glob("*/views.json")):
-            found = read_json(place)
-            if all(kinds(wanted[side]) <= kinds(found[side]) for side in VIEWS):
-                described = replace(strategy.descriptor, **found) if strategy.descriptor else None
-                return Described(place.parent, replace(strategy, descriptor=described))
-        folder = base / short(wanted)
+        """A strategy -> a folder where an earlier call described all that it asks for, and maybe more, else a new one."""
+        asked, base = asked_of(strategy), self.output / "described"
+        for place in sorted(base.glob(f"*/{STRATEGY}")):
+            made = read_strategy([str(place)])
+            there = asked_of(made)
+            if all(there.get(key) == value for key, value in asked.items()) and views_of(strategy) <= views_of(made):
+                return Described(place.parent, made)
+        folder = base / short(asdict(strategy))
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "views.json", wanted)
+        with write_aside(folder / STRATEGY) as file:
+            file.write(yaml.safe_dump({"strategy": asdict(strategy)}).encode())
         return Described(folder, strategy)
 
     def describe_group(self, group: Described) -> None:
         """Keypoints first, then descriptors, so that each has its own seconds."""
         for place, folder, side in zip((self.queries, self.references), group.sides, ("query", "reference"), strict=True):
             for what, strategy in (("keypoints", replace(group.strategy, descriptor=None)), ("descriptors", group.strategy)):
-                with self.timed(f"{what} of {side}, {group.name}"):
+                with self.timed(f"{what} of {side}, {group.folder.name}"):
                     pipeline.describe(place, folder, side=side, strategy=strategy, job=self.job)  # type: ignore[arg-type]
 
     def shortlist(self, name: str, group: Described, strategy: Strategy) -> Candidates:
@@ -107,11 +104,14 @@ class Bench:
         folder = self.candidates(name, group, strategy)
         with self.timed(folder.relative_to(self.output).as_posix()):
             pipeline.shortlist(*group.sides, index, folder, strategy=strategy, job=self.job)
+        if (seconds := strategy.budget.seconds_per_query) is not None:
+            place = folder.with_name(f"budget-{folder.name}")
+            folder = keep_to_budget(folder, *group.sides, place, seconds=seconds, strategy=strategy, job=self.job)
         return Stage.load(folder, Candidates).read()
 
     def candidates(self, name: str, group: Described, strategy: Strategy) -> Path:
         """A row of the grid -> the folder of its candidates."""
-        return self.output / "rows" / name / f"candidates-{short([group.name, settings_of(strategy)])}"
+        return self.output / "rows" / name / f"candidates-{short([group.folder.name, settings_of(strategy)])}"
 
     def shortlist_seconds(self, name: str, group: Described, strategy: Strategy) -> float:
         """Seconds that a row's candidates took."""
@@ -146,7 +146,7 @@ class Bench:
 
     def judges(self, group: Described, strategy: Strategy) -> str:
         """What decides the scores of pairs -> a short name for it."""
-        return short([group.name, asdict(strategy.scorers), asdict(strategy.descriptor) if strategy.descriptor else None])
+        return short([group.folder.name, asdict(strategy.scorers), asdict(strategy.descriptor) if strategy.descriptor else None])
 
 
 def share(asked: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
@@ -211,6 +211,11 @@ def wants_keypoints(strategy: Strategy) -> bool:
     """Whether a strategy votes with keypoints, or judges by them."""
     scorers, shortlist = strategy.scorers, strategy.shortlist
     return shortlist.per_query > 0 or any(part is not None for part in (shortlist.counts, scorers.sift, scorers.match_count))
+
+
+def views_of(strategy: Strategy) -> set[tuple[str, str]]:
+    """Side and kind of every view that a strategy describes."""
+    return {(side, kind) for side in VIEWS if strategy.descriptor for kind in kinds_of_all(getattr(strategy.descriptor, side))}
 
 
 def settings_of(strategy: Strategy) -> dict[str, Any]:

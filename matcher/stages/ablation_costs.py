@@ -71,8 +71,8 @@ def count_cost(bench: Bench, name: str, group: Described, strategy: Strategy, ca
     counts = len(queries) or 1, len(references) or 1
     shares = view_shares(group, similarity)
     describing = [
-        (bench.seconds.get(f"keypoints of {side}, {group.name}", 0.0) if wants_keypoints(strategy) else 0.0)
-        + bench.seconds.get(f"descriptors of {side}, {group.name}", 0.0) * share
+        (bench.seconds.get(f"keypoints of {side}, {group.folder.name}", 0.0) if wants_keypoints(strategy) else 0.0)
+        + bench.seconds.get(f"descriptors of {side}, {group.folder.name}", 0.0) * share
         for side, share in zip(("query", "reference"), shares, strict=True)
     ]
     judging = bench.score_seconds(group, strategy) * len(candidates)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from matcher.engine.kernels import available_cores
+from matcher.engine.kernels import available_cores, single_threaded_kernels
 from matcher.settings import Strategy
 from matcher.shortlist.neighbours import rows_by_id
 from matcher.stages.job import Job
@@ -22,14 +22,14 @@ TRIED = 5  # queries whose candidates are judged to measure the pace; the first 
 log = logging.getLogger("matcher")
 
 
-def keep_to_budget(candidates: Path, queries: Path, references: Path, folder: Path, *, strategy: Strategy, job: Job) -> Path:
-    """Folders of candidates and of both described sides -> the folder of the candidates that fit ``budget.seconds_per_query``.
+def keep_to_budget(
+    candidates: Path, queries: Path, references: Path, folder: Path, *, seconds: float, strategy: Strategy, job: Job
+) -> Path:
+    """Folders of candidates and of both described sides -> the folder of the candidates that so many seconds a query allow.
 
     How many pairs of a query that are is measured before the first is judged, and written beside them: a run that goes on keeps to
     it, on whatever machine.
     """
-    seconds = strategy.budget.seconds_per_query
-    assert seconds is not None
     made = Stage.load(candidates, Candidates)
     found, pace = made.read(), folder / "pace.json"
     if job.fresh or not pace.is_file():
@@ -61,10 +61,11 @@ def measure_pace(candidates: Candidates, queries: Path, references: Path, *, str
     judge, _ = load_judge(queries, references, strategy=strategy, job=job)
     chosen = [by_query[n] for n in np.unique(np.linspace(0, len(by_query) - 1, TRIED).astype(int))]
     began, count = 0.0, 0
-    for place, rows in enumerate(chosen):
-        if place == min(1, len(chosen) - 1):
-            began = time.perf_counter()
-        pairs = candidates.take(rows)
-        judge_rows(judge, pairs.query_id, pairs.reference_id)
-        count += len(rows) if began else 0
+    with single_threaded_kernels():  # as while all workers judge
+        for place, rows in enumerate(chosen):
+            if place == min(1, len(chosen) - 1):
+                began = time.perf_counter()
+            pairs = candidates.take(rows)
+            judge_rows(judge, pairs.query_id, pairs.reference_id)
+            count += len(rows) if began else 0
     return (time.perf_counter() - began) / count / (job.workers or available_cores())

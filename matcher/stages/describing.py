@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
@@ -17,8 +16,6 @@ from typing import Any, Literal
 from matcher.background import background_print, query_penalty
 from matcher.crops import CropSet, describe_crops
 from matcher.describe import (
-    OVERLAYS,
-    PROPOSALS,
     card_digest,
     describe_views,
     find_detector,
@@ -41,7 +38,7 @@ from matcher.storage.manifest import MANIFEST_NAME, refuse_stale
 from matcher.storage.records import write_record
 from matcher.storage.stage import Stage
 from matcher.types import Descriptors, Errors, Keypoints, Pictures, Views
-from matcher.views.choose import choose, kinds_of
+from matcher.views.choose import OVERLAYS, PROPOSALS, choose, kinds_of_all
 
 Side = Literal["query", "reference"]
 SHARD = 32  # pictures
@@ -209,17 +206,12 @@ def load_descriptors(folder: Path, *, side: Side, strategy: Strategy) -> tuple[D
     stage = Stage.load(folder / DESCRIPTORS, Descriptors)
     wanted, names = json.loads(json.dumps(descriptor_config(strategy, side))), views_of(strategy, side)
     described = stage.manifest.config.get("views") or []
-    if described == names or not kinds(names) <= kinds(described):
+    if described == names or not kinds_of_all(names) <= kinds_of_all(described):
         refuse_stale(stage.folder, stage.manifest, replace(stage.manifest, config=wanted))
         return stage.read(), stage.fingerprint
     refuse_stale(stage.folder, stage.manifest, replace(stage.manifest, config={**stage.manifest.config, **wanted, "views": described}))
     found = stage.read()
     return found.take(choose(found.kind, names)), f"{stage.fingerprint}, views {' '.join(names)}"
-
-
-def kinds(names: Sequence[str]) -> set[str]:
-    """Names of views -> the kinds of all of them."""
-    return {kind for name in names for kind in kinds_of(name)}
 
 
 def compare_descriptors(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from matcher import __version__
 from matcher.calibration import likeliest_first, predict
@@ -31,11 +32,16 @@ def fuse_scores(pair_scores: Path, output: Path, *, strategy: Strategy) -> Path:
     """Stage of pair scores -> Parquet file with the same rows and their logits, without the pairs that could not be looked at."""
     stage = Stage.load(pair_scores, PairScores)
     scores = stage.read()
-    seen = np.isfinite(scores.evidence["identical"]) if scores.evidence else np.zeros(len(scores), dtype=bool)
+    seen = looked_at(scores)
     scores, table = scores.take(seen), stage.extra()
     extra = {name: table.column(name).filter(seen) for name in table.column_names}
     write_record(output, scores, extra={**extra, LOGIT: load_fusion(strategy).logit(scores)})
     return output
+
+
+def looked_at(scores: PairScores) -> NDArray[np.bool_]:
+    """Pair scores (P,) -> False where a picture could not be used, (P,)."""
+    return np.isfinite(scores.evidence["identical"]) if scores.evidence else np.zeros(len(scores), dtype=bool)
 
 
 def calibrate_scores(fused: Path, output: Path, *, strategy: Strategy) -> Path:

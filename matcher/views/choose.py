@@ -9,27 +9,33 @@ from numpy.typing import NDArray
 
 from matcher.geometry import Array
 from matcher.types import Text, Views
+from matcher.views import overlays, proposals
 from matcher.views.plan import expand
 
-DETECTED = {"overlays": "overlay", "proposals": "proposal"}  # names of views that no plan knows: the kind that they have
+OVERLAYS, PROPOSALS = "overlays", "proposals"  # names of views that are found; "overlays+turns" looks at each of them turned
+FOUND = {OVERLAYS: overlays.KIND, PROPOSALS: proposals.KIND}  # name: the kind that they have
 Mask = NDArray[np.bool_]
 
 
 def kinds_of(name: str) -> list[str]:
     """One name, as a plan or a detector knows it -> the kinds of its views. UsageError if it is unknown."""
     found, _, inside = name.partition("+")
-    if found not in DETECTED:
+    if found not in FOUND:
         return list(expand([name]))
     ends = expand([inside]) if inside else ["whole"]
-    return [DETECTED[found] if end == "whole" else f"{DETECTED[found]}+{end}" for end in ends]
+    return [FOUND[found] if end == "whole" else f"{FOUND[found]}+{end}" for end in ends]
+
+
+def kinds_of_all(names: Sequence[str]) -> set[str]:
+    """Names -> the kinds of all their views."""
+    return {kind for name in names for kind in kinds_of(name)}
 
 
 def choose(kinds: Text, names: Sequence[str] | None) -> Mask:
     """Kinds (V,) of described views and names, null = all -> True where a name means the view, (V,)."""
     if names is None:
         return np.ones(len(kinds), dtype=bool)
-    wanted = [kind for name in names for kind in kinds_of(name)]
-    return np.isin(kinds, np.array(wanted, dtype=np.str_))
+    return np.isin(kinds, np.array(sorted(kinds_of_all(names)), dtype=np.str_))
 
 
 def choose_first(image_ids: Text, kinds: Text, names: Sequence[str]) -> Mask:
@@ -49,7 +55,7 @@ def frames_of(names: Sequence[str] | None, seen: Views, *, first: bool = False) 
         return list(seen.frame)
     frames: list[Array] = []
     for name in names:
-        detected = name.partition("+")[0] in DETECTED
+        detected = name.partition("+")[0] in FOUND
         frames += list(seen.frame[choose(seen.kind, [name])]) if detected else list(expand([name]).values())
         if first and frames:
             break

@@ -25,6 +25,13 @@ KIND = "overlay"
 COLOURS = ((255, 40, 40), (255, 200, 0), (60, 130, 255))  # of the classes
 
 
+def find_overlays(image_id: str, image: Pixels, *, detector: OverlayDetector, rules: BoxRules) -> Views:
+    """Id and picture (H, W, 3) of full size -> a view for each pasted picture that the rules keep, the most certain first."""
+    boxes, classes, confidence = detector.detect(image, threshold=rules.confidence)
+    size_hw = image.shape[0], image.shape[1]
+    return overlay_views(image_id, boxes, classes=classes, confidence=confidence, size_hw=size_hw, rules=rules)
+
+
 def overlay_views(
     image_id: str,
     boxes: ArrayLike,

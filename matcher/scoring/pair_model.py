@@ -23,6 +23,7 @@ from matcher.scoring.encoded_views import EncodedViews, View, fill
 from matcher.scoring.patches import locate
 from matcher.scoring.sub_image import SubImage, log_mean_exp
 from matcher.settings import ImageSettings, PairModelSettings, ViewPairs, at_least
+from matcher.shortlist.neighbours import PairSimilarity
 from matcher.types import Pictures, Views
 from matcher.views.choose import frames_of
 
@@ -148,18 +149,23 @@ def conclude(views: Sequence[ViewPair], told: Sequence[Told], *, combine: str = 
 
 
 def view_pairs(
-    query: Pictures, reference: Pictures, sub_image: SubImage | None, rules: Sequence[ViewPairs] | None = None
+    query: Pictures,
+    reference: Pictures,
+    *,
+    similarity: PairSimilarity | None = None,
+    sub_image: SubImage | None = None,
+    rules: Sequence[ViewPairs] | None = None,
 ) -> list[ViewPair]:
     """Rows (1,) of both sides -> the view pairs to judge: those that the rules name, each once.
 
-    Without rules the whole pictures, and the closest views by descriptors if they are others.
+    Without rules the whole pictures, and the closest views by descriptors if they are others. ``similarity`` knows what was found.
     """
     ids = str(query.id[0]), str(reference.id[0])
     if rules is None:
         closest = sub_image.closest_views(*ids) if sub_image is not None else None
         met = [(identity(), identity(), 0.0), *([(*closest, 0.0)] if closest is not None else [])]
     else:
-        seen = sub_image.views(*ids) if sub_image is not None else (Views.empty(), Views.empty())
+        seen = similarity.views(*ids) if similarity is not None else (Views.empty(), Views.empty())
         met = [
             (first, second, rule.handicap)
             for rule in rules

@@ -9,10 +9,8 @@ from matcher.geometry import Array, corners
 from matcher.settings import SubImageSettings
 from matcher.shortlist.neighbours import PairSimilarity
 from matcher.shortlist.rules import meets
-from matcher.types import Descriptors, Pictures, Views
+from matcher.types import Descriptors, Pictures
 from matcher.views.choose import Mask, choose
-
-NONE = np.empty(0, dtype=np.int64)
 
 
 class SubImage:
@@ -47,7 +45,7 @@ class SubImage:
         if not np.isfinite(met).any():
             return None
         reference, query = np.unravel_index(met.T.argmax(), met.T.shape)
-        seen = self.views(query_id, reference_id)
+        seen = self.similarity.views(query_id, reference_id)
         return seen[0].frame[query], seen[1].frame[reference]
 
     def between(self, query_id: str, reference_id: str) -> NDArray[np.float64]:
@@ -61,16 +59,6 @@ class SubImage:
             met = np.outer(query[rows], reference[columns])
             best[met] = np.maximum(best[met], between[met] - handicap)
         return best
-
-    def views(self, query_id: str, reference_id: str) -> tuple[Views, Views]:
-        """Two pictures -> their described views."""
-        both = self.similarity
-        sides = (
-            (both.queries, both.query_rows.get(query_id, NONE)),
-            (both.references, both.reference_rows.get(reference_id, NONE)),
-        )
-        first, second = (Views(**{name: getattr(side, name)[rows] for name, _, _ in Views.columns()}) for side, rows in sides)
-        return first, second
 
 
 def combine(values: NDArray[np.float64], settings: SubImageSettings) -> float:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from matcher.errors import MatcherError
 from matcher.index import Index
 from matcher.settings import IndexSettings
-from matcher.types import Candidates, Descriptors, Float, Text
+from matcher.types import Candidates, Descriptors, Float, Text, Views
 
 Ints = NDArray[np.int64]
 Pairs = tuple[Ints, Ints, NDArray[np.float32]]  # rows of the queries, rows of the references, similarity
@@ -89,11 +89,22 @@ class PairSimilarity:
         """Whether both pictures have views."""
         return query_id in self.query_rows and reference_id in self.reference_rows
 
+    def views(self, query_id: str, reference_id: str) -> tuple[Views, Views]:
+        """Two pictures -> their described views."""
+        none = np.empty(0, dtype=np.int64)
+        rows = self.query_rows.get(query_id, none), self.reference_rows.get(reference_id, none)
+        return views_at(self.queries, rows[0]), views_at(self.references, rows[1])
+
     def between(self, query_id: str, reference_id: str) -> NDArray[np.float32]:
         """Two pictures with views -> similarities of all their view pairs (views of the query, views of the reference)."""
         query, reference = self.query_rows[query_id], self.reference_rows[reference_id]
         similarity: NDArray[np.float32] = self.queries.rows[query] @ self.references.rows[reference].T - self.penalty[query][:, None]
         return similarity
+
+
+def views_at(described: Descriptors, rows: Ints) -> Views:
+    """Some rows of described views, without their vectors."""
+    return Views(**{name: getattr(described, name)[rows] for name, _, _ in Views.columns()})
 
 
 def rows_by_id(ids: Text) -> dict[str, Ints]:

@@ -11,7 +11,7 @@ from matcher.errors import UsageError
 from matcher.settings import DescriptorSettings, NearestViews, ViewPairs
 from matcher.shortlist.neighbours import PairSimilarity, first_seen, neighbours
 from matcher.types import Candidates, Descriptors, Text
-from matcher.views.choose import Mask, choose, choose_first, kinds_of_all
+from matcher.views.choose import FOUND, Mask, choose, choose_first, kinds_of_all
 
 COLUMNS = ("reference_id", "similarity", "query_frame", "reference_frame")
 
@@ -59,3 +59,15 @@ def check_rules(rules: Sequence[ViewPairs], settings: DescriptorSettings) -> Non
                     raise UsageError(
                         f"a rule wants the {side} view {name!r}, but descriptor.{side}_views does not describe {missing[0]!r}: add it there"
                     )
+
+
+def check_found(rules: Sequence[ViewPairs], settings: DescriptorSettings | None) -> None:
+    """UsageError if a rule names an unknown view, or one that must be found (overlays, proposals) and that the settings do not describe."""
+    kinds_of_all([name for rule in rules for name in (*(rule.query or ()), *(rule.reference or ()))])
+    found = [replace(rule, query=only_found(rule.query), reference=only_found(rule.reference)) for rule in rules]
+    check_rules(found, settings or DescriptorSettings(backbone="", query_views=[], reference_views=[]))
+
+
+def only_found(names: Sequence[str] | None) -> list[str]:
+    """Names of views -> those that no plan knows."""
+    return [name for name in names or () if name.partition("+")[0] in FOUND]

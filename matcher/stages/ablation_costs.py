@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from matcher.features import FeatureSet
 from matcher.scoring.pair_model import view_pairs
@@ -54,11 +55,9 @@ def count_passes(
     if settings is None:
         return 0
     sub_image = SubImage(similarity, rules, queries.pictures, references.pictures) if similarity and rules else None
+    look = partial(view_pairs, similarity=similarity, sub_image=sub_image, rules=settings.views)
     pairs = ((queries.number[q], references.number[r]) for q, r in pairs_of(candidates))
-    return sum(
-        len(view_pairs(queries.pictures.take([query]), references.pictures.take([reference]), sub_image, settings.views))
-        for query, reference in pairs
-    )
+    return sum(len(look(queries.pictures.take([query]), references.pictures.take([reference]))) for query, reference in pairs)
 
 
 def count_cost(bench: Bench, name: str, group: Described, strategy: Strategy, candidates: Candidates) -> Cost:

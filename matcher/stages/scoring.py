@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from matcher.scoring.pair_model import Finding, PairJudge, view_pairs
 from matcher.scoring.sub_image import SubImage
 from matcher.settings import Strategy
 from matcher.shortlist.neighbours import PairSimilarity
+from matcher.shortlist.rules import check_found
 from matcher.stages.describing import ERRORS, IMAGES, Side, compare_descriptors, describe_path, load_crops, load_described, refuse
 from matcher.stages.job import Job
 from matcher.stages.predicting import LOGIT
@@ -113,6 +114,7 @@ def load_pair_judge(strategy: Strategy, job: Job) -> PairJudge | None:
     settings = strategy.scorers.pair_model
     if settings is None:
         return None
+    check_found(settings.views or (), strategy.descriptor)
     return PairJudge.load(settings, image_settings=strategy.images, cache=Path(job.cache) if job.cache else None)
 
 
@@ -145,8 +147,8 @@ class Judge:
         if self.learned is None:
             return {}
         sides = [(self.queries.pictures.take([query]), self.references.pictures.take([reference])) for query, reference in pairs]
-        rules = self.learned.settings.views
-        found = self.learned.judge([view_pairs(first, second, self.sub_image, rules) for first, second in sides])
+        look = partial(view_pairs, similarity=self.similarity, sub_image=self.sub_image, rules=self.learned.settings.views)
+        found = self.learned.judge([look(first, second) for first, second in sides])
         return dict(zip(pairs, found, strict=True))
 
     def judge(self, query: int, reference: int, *, learned: Finding | ImageError | None) -> tuple[dict[str, float], geometry.Array | None]:

@@ -104,22 +104,24 @@ def sub_image():
 
 
 def test_the_closest_views_are_judged_beside_the_whole_pictures(sub_image):
-    whole = view_pairs(picture("q"), picture("r"), sub_image)
-    flipped = view_pairs(picture("q"), picture("s"), sub_image)
-    assert [len(views) for views in (whole, flipped, view_pairs(picture("q"), picture("r"), None))] == [1, 2, 1]
+    whole = view_pairs(picture("q"), picture("r"), sub_image=sub_image)
+    flipped = view_pairs(picture("q"), picture("s"), sub_image=sub_image)
+    assert [len(views) for views in (whole, flipped, view_pairs(picture("q"), picture("r")))] == [1, 2, 1]
     assert np.array_equal(flipped[1].query.frame, flip()) and np.array_equal(flipped[1].reference.frame, identity())
     assert flipped[0].query[:2] == ("q.png", "key of q") and flipped[1].reference[:2] == ("s.png", "key of s")
-    assert len(view_pairs(picture("unknown"), picture("r"), sub_image)) == 1
+    assert len(view_pairs(picture("unknown"), picture("r"), sub_image=sub_image)) == 1
 
 
 def test_rules_say_which_views_are_judged(sub_image):
     halves = ViewPairs(query=["whole", "left"], reference=["whole"])
-    met = view_pairs(picture("q"), picture("r"), sub_image, [halves, ViewPairs(query=["left"], reference=["whole", "top"], handicap=0.5)])
+    seen = sub_image.similarity
+    rules = [halves, ViewPairs(query=["left"], reference=["whole", "top"], handicap=0.5)]
+    met = view_pairs(picture("q"), picture("r"), rules=rules)
     assert [(m.query.frame[0, 0], m.reference.frame[1, 1], m.handicap) for m in met] == [(1, 1, 0), (0.5, 1, 0), (0.5, 0.5, 0.5)]
     pasted = ViewPairs(query=["overlays", "whole"], reference=["whole"], first=True)
-    found = [view_pairs(picture(query), picture("r"), sub_image, [pasted]) for query in "qp"]
+    found = [view_pairs(picture(query), picture("r"), similarity=seen, rules=[pasted]) for query in "qp"]
     assert [[m.query.frame[0, 0] for m in views] for views in found] == [[1], [0.5]]
-    assert view_pairs(picture("q"), picture("r"), sub_image, [ViewPairs(query=["overlays"])]) == []
+    assert view_pairs(picture("q"), picture("r"), similarity=seen, rules=[ViewPairs(query=["overlays"])]) == []
 
 
 def test_views_combine(painted, colours):

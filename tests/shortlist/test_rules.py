@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from matcher.errors import UsageError
 from matcher.geometry import identity
-from matcher.settings import DescriptorSettings, NearestViews
+from matcher.settings import DescriptorSettings, NearestViews, ViewPairs
 from matcher.shortlist.neighbours import PairSimilarity
-from matcher.shortlist.rules import check_rules, nearest
+from matcher.shortlist.rules import check_found, check_rules, nearest
 from matcher.types import Descriptors
 
 NAMES = ["whole", "flip", "left", "overlays"]
@@ -81,3 +81,15 @@ def test_rules_name_what_is_described():
     check_rules([NearestViews(), NearestViews(query=["overlays"], reference=["grid2_1_1"])], settings)
     with pytest.raises(UsageError, match=r"wants the reference view 'whole', but descriptor.reference_views does not describe 'whole'"):
         check_rules([NearestViews(reference=["whole"])], settings)
+
+
+def test_what_must_be_found_is_described():
+    settings = DescriptorSettings(backbone="x", query_views=["whole", "overlays"])
+    check_found([ViewPairs(query=["overlays", "third_grid"], reference=["tiles"]), ViewPairs()], settings)
+    check_found([ViewPairs(query=["third_grid"])], None)
+    with pytest.raises(UsageError, match="wants the reference view 'proposals'"):
+        check_found([ViewPairs(reference=["proposals"])], settings)
+    with pytest.raises(UsageError, match="wants the query view 'overlays'"):
+        check_found([ViewPairs(query=["overlays"])], None)
+    with pytest.raises(UsageError, match="no view named 'wholle'"):
+        check_found([ViewPairs(query=["wholle"])], None)

@@ -260,6 +260,34 @@ class ShortlistSettings:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """Pairs that keypoints leave in doubt: those whose support (see scoring/sift.py) lies between two numbers.
+
+    Args:
+        least: pairs with less are strangers
+        most: pairs with this much or more are copies
+    """
+
+    least: float = 2.5
+    most: float = 20.0
+
+
+@dataclass(frozen=True)
+class SecondLookSettings:
+    """More keypoints, on larger pictures, for the pairs that the first ones leave in doubt (scoring/second_look.py).
+
+    Args:
+        doubt: which pairs these are
+        query: keypoints of the queries
+        reference: keypoints of the references
+    """
+
+    doubt: Doubt = field(default_factory=Doubt)
+    query: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=480, keypoints=1400))
+    reference: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=330, keypoints=1000))
+
+
+@dataclass(frozen=True)
 class SiftScorerSettings:
     """Geometric verification of a pair by keypoints (scoring/sift.py).
 
@@ -269,12 +297,14 @@ class SiftScorerSettings:
         tolerance: how far an inlier may lie from the first transform, as a share of the reference's longer side;
             the final one is held to a third of it
         agreement_side: longer side, in pixels, at which the pixels of both pictures are compared
+        again: a second look at the pairs in doubt; null = none
     """
 
     ratio: float = 0.85
     matches: int = 250
     tolerance: float = 0.03
     agreement_side: int = 96
+    again: SecondLookSettings | None = None
 
     def __post_init__(self) -> None:
         at_least(self, ratio=0, matches=1, tolerance=0, agreement_side=16)
@@ -324,6 +354,7 @@ class PairModelSettings:
         batch_size: pairs of views judged in one forward pass
         memory: encoded views kept in memory, those asked for last
         sure: a pair whose logit is below this is not shown to keypoints; null = keypoints look at every pair
+        doubt: it looks only at pairs that keypoints leave in doubt; null = at every pair
     """
 
     model: str
@@ -332,6 +363,11 @@ class PairModelSettings:
     batch_size: int = 32
     memory: int = 4096
     sure: float | None = None
+    doubt: Doubt | None = None
+
+    def __post_init__(self) -> None:
+        if self.sure is not None and self.doubt is not None:
+            raise UsageError("of sure and doubt of a pair model one must be null: it looks either before keypoints or after them")
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,7 @@ def settings_of(strategy: Strategy) -> dict[str, Any]:
     return {name: value for name, value in asdict(strategy).items() if name in ("descriptor", "shortlist", "index", "budget", "query_crop")}
 
 
-def pairs_of(candidates: Candidates) -> list[tuple[str, str]]:
+def pairs_of(candidates: Candidates | PairScores) -> list[tuple[str, str]]:
     return list(zip(candidates.query_id.tolist(), candidates.reference_id.tolist(), strict=True))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from matcher.features import FeatureSet
 from matcher.scoring.pair_model import view_pairs
 from matcher.scoring.sub_image import SubImage
@@ -13,7 +15,7 @@ from matcher.shortlist.neighbours import PairSimilarity
 from matcher.stages.ablation_bench import Bench, Described, pairs_of, wants_keypoints
 from matcher.stages.describing import DESCRIPTORS, compare_descriptors, load_described
 from matcher.storage.stage import Stage
-from matcher.types import Candidates, Descriptors
+from matcher.types import Descriptors, PairScores
 
 KEYPOINT_BYTES = 128 + 2 * 4 + 4 + 4  # rows, place, size and angle, as they are stored
 
@@ -48,20 +50,21 @@ def view_shares(group: Described, similarity: PairSimilarity | None) -> list[flo
 
 
 def count_passes(
-    queries: FeatureSet, references: FeatureSet, similarity: PairSimilarity | None, strategy: Strategy, candidates: Candidates
+    queries: FeatureSet, references: FeatureSet, similarity: PairSimilarity | None, strategy: Strategy, scores: PairScores
 ) -> int:
-    """Candidates -> how many view pairs the pair model judges."""
+    """Pair scores -> how many view pairs the pair model judged."""
     settings, rules = strategy.scorers.pair_model, strategy.scorers.sub_image
     if settings is None:
         return 0
     sub_image = SubImage(similarity, rules, queries.pictures, references.pictures) if similarity and rules else None
     look = partial(view_pairs, similarity=similarity, sub_image=sub_image, rules=settings.views)
-    pairs = ((queries.number[q], references.number[r]) for q, r in pairs_of(candidates))
+    judged = scores.take(np.isfinite(scores.evidence["pair_logit"]))
+    pairs = ((queries.number[q], references.number[r]) for q, r in pairs_of(judged))
     return sum(len(look(queries.pictures.take([query]), references.pictures.take([reference]))) for query, reference in pairs)
 
 
-def count_cost(bench: Bench, name: str, group: Described, strategy: Strategy, candidates: Candidates) -> Cost:
-    """A row of the grid and its candidates -> its cost.
+def count_cost(bench: Bench, name: str, group: Described, strategy: Strategy, scores: PairScores) -> Cost:
+    """A row of the grid and its pair scores -> its cost.
 
     A stage that rows share is charged to each by its share: of the views, or of the pairs.
     """
@@ -74,12 +77,12 @@ def count_cost(bench: Bench, name: str, group: Described, strategy: Strategy, ca
         + bench.seconds.get(f"descriptors of {side}, {group.folder.name}", 0.0) * share
         for side, share in zip(("query", "reference"), shares, strict=True)
     ]
-    judging = bench.score_seconds(group, strategy) * len(candidates)
+    judging = bench.score_seconds(group, strategy) * len(scores)
     keypoints = len(references.keypoints) * KEYPOINT_BYTES if wants_keypoints(strategy) else 0
     return Cost(
-        pairs=len(candidates) / counts[0],
+        pairs=len(scores) / counts[0],
         views=len(similarity.queries) / counts[0] if similarity else 0.0,
-        passes=count_passes(queries, references, similarity, strategy, candidates) / counts[0],
+        passes=count_passes(queries, references, similarity, strategy, scores) / counts[0],
         seconds=(describing[0] + bench.shortlist_seconds(name, group, strategy) + judging) / counts[0],
         reference_seconds=describing[1] / counts[1],
         reference_bytes=(keypoints + (similarity.references.rows.nbytes if similarity else 0)) / counts[1],

@@ -17,11 +17,12 @@ from matcher.features import FeatureSet, describe_picture, join
 from matcher.geometry import invert, region
 from matcher.images.table import ImageSet
 from matcher.report.words import evidence_in_words, location_in_words, percent, spoke_in_words
+from matcher.scoring.judge import Judge
 from matcher.settings import SiftSettings, Strategy
 from matcher.shortlist.neighbours import PairSimilarity
 from matcher.stages.job import Job
 from matcher.stages.predicting import load_fusion
-from matcher.stages.scoring import Judge, judge_rows, load_pair_judge
+from matcher.stages.scoring import judge_rows, load_pair_judge
 from matcher.types import Descriptors, Pictures, Predictions
 
 

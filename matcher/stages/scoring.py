@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict
-from functools import lru_cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,20 +13,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from matcher import geometry
-from matcher.crops import CropSet
 from matcher.engine.local import run_shards
-from matcher.errors import ImageError, MatcherError
+from matcher.errors import ImageError, MatcherError, UsageError
 from matcher.features import FeatureSet
-from matcher.images.decode import load
 from matcher.images.table import ImageSet
-from matcher.models.sift import LocalFeatures
-from matcher.scoring import counts, pair_model, sift
-from matcher.scoring.identical import LONGEST, could_be_untouched, is_identical, is_untouched
-from matcher.scoring.pair_model import Finding, PairJudge, view_pairs
-from matcher.scoring.sub_image import SubImage
+from matcher.scoring import pair_model
+from matcher.scoring.judge import NAMES, Judge
+from matcher.scoring.pair_model import PairJudge
 from matcher.settings import Strategy
-from matcher.shortlist.neighbours import PairSimilarity
 from matcher.shortlist.rules import check_found
 from matcher.stages.describing import ERRORS, IMAGES, Side, compare_descriptors, describe_path, load_crops, load_described, refuse
 from matcher.stages.job import Job
@@ -42,8 +34,6 @@ from matcher.types import Candidates, Errors, PairScores, Predictions
 
 Place = str | PathLike[str]
 SHARD = 64  # pairs
-PICTURES = 256  # decoded pictures kept at hand
-NAMES = ("identical", "untouched", *sift.NAMES, "descriptor_similarity", *pair_model.NAMES, *counts.NAMES)
 SIDES: tuple[Side, Side] = ("query", "reference")
 TAKEN = {LOGIT, *(name for name, _, _ in Predictions.columns())} - {"query_id", "reference_id"}  # columns that later steps add
 TAKEN_STARTS = (EVIDENCE, *(f"{side}." for side in SIDES))
@@ -74,7 +64,8 @@ def load_judge(queries: Path, references: Path, *, strategy: Strategy, job: Job)
     (first, query_print), (second, reference_print) = load_described(queries), load_described(references)
     similarity, prints = compare_descriptors(queries, references, second.pictures, strategy)
     crops, crop_prints = load_crops(queries, first, strategy)
-    judge = Judge(first, second, strategy, similarity=similarity, learned=load_pair_judge(strategy, job), crops=crops)
+    learned, cache = load_pair_judge(strategy, job), Path(job.cache) if job.cache else None
+    judge = Judge(first, second, strategy, similarity=similarity, learned=learned, crops=crops, cache=cache)
     return judge, {"queries": query_print, "references": reference_print, **prints, **crop_prints}
 
 
@@ -114,80 +105,10 @@ def load_pair_judge(strategy: Strategy, job: Job) -> PairJudge | None:
     settings = strategy.scorers.pair_model
     if settings is None:
         return None
+    if settings.doubt is not None and strategy.scorers.sift is None:
+        raise UsageError("scorers.pair_model.doubt waits for keypoints: give scorers.sift, or make doubt null")
     check_found(settings.views or (), strategy.descriptor)
     return PairJudge.load(settings, image_settings=strategy.images, cache=Path(job.cache) if job.cache else None)
-
-
-class Judge:
-    """Scores pairs of two feature sets. Pictures are decoded only where a scorer asks for pixels, and some are kept."""
-
-    def __init__(
-        self,
-        queries: FeatureSet,
-        references: FeatureSet,
-        strategy: Strategy,
-        *,
-        similarity: PairSimilarity | None = None,
-        learned: PairJudge | None = None,
-        crops: CropSet | None = None,
-    ) -> None:
-        self.queries, self.references, self.strategy, self.similarity, self.learned = queries, references, strategy, similarity, learned
-        self.settings, rules = strategy.scorers.sift, strategy.scorers.sub_image
-        self.sub_image = SubImage(similarity, rules, queries.pictures, references.pictures) if similarity and rules else None
-        self.crops = crops
-        self.side = self.settings.agreement_side if self.settings else 96
-        self.picture = lru_cache(maxsize=PICTURES)(self.decode)
-        self.features = lru_cache(maxsize=8)(queries.features)
-
-    def decode(self, path: str) -> NDArray[np.uint8]:
-        return load(path, settings=self.strategy.images, at_least=2 * self.side)
-
-    def ask(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Finding | ImageError]:
-        """Rows of the two sets, pair by pair -> what the pair model finds, all at once; nothing if there is none."""
-        if self.learned is None:
-            return {}
-        sides = [(self.queries.pictures.take([query]), self.references.pictures.take([reference])) for query, reference in pairs]
-        look = partial(view_pairs, similarity=self.similarity, sub_image=self.sub_image, rules=self.learned.settings.views)
-        found = self.learned.judge([look(first, second) for first, second in sides])
-        return dict(zip(pairs, found, strict=True))
-
-    def judge(self, query: int, reference: int, *, learned: Finding | ImageError | None) -> tuple[dict[str, float], geometry.Array | None]:
-        """Rows of the two sets, and what ``ask`` found -> evidence by name and the frame query -> reference (None: not found). ImageError.
-
-        The frame is the identity of the same picture, else that of keypoints, else that of the pair model.
-        """
-        if isinstance(learned, ImageError):
-            raise learned
-        first, second = self.queries.pictures.take([query]), self.references.pictures.take([reference])
-        evidence = dict.fromkeys(NAMES, np.nan) | {"identical": float(is_identical(first, second)), "untouched": 0.0}
-        if self.sub_image is not None:
-            evidence["descriptor_similarity"] = self.sub_image.compare(str(first.id[0]), str(second.id[0]))
-        images = (lambda: self.picture(str(first.path[0])), lambda: self.picture(str(second.path[0])))
-        if could_be_untouched(first, second):
-            large = (load(str(p.path[0]), settings=self.strategy.images, at_least=LONGEST) for p in (first, second))
-            evidence["untouched"] = float(is_untouched(*large))
-        frame = geometry.identity() if evidence["identical"] or evidence["untouched"] else None
-        if learned is not None:
-            evidence |= learned.evidence
-        if self.settings is not None and not self.is_sure(learned):
-            found, where = sift.judge(self.features(query), self.references.features(reference), images, self.settings)
-            evidence |= found
-            frame = frame if frame is not None else where
-        if (counting := self.strategy.scorers.match_count) is not None and not self.is_sure(learned):
-            evidence |= counts.judge(self.looks(query), self.references.features(reference), counting)
-        return evidence, frame if frame is not None or learned is None else learned.frame
-
-    def looks(self, query: int) -> list[LocalFeatures]:
-        """Row of the queries -> the keypoints of the whole picture, and those of its crop, if it has one."""
-        crop = self.crops.features(query) if self.crops is not None else None
-        return [self.features(query), *([crop] if crop is not None else [])]
-
-    def is_sure(self, learned: Finding | None) -> bool:
-        """Whether the pair model is so sure of strangers that keypoints need not look."""
-        settings = self.strategy.scorers.pair_model
-        if learned is None or settings is None or settings.sure is None:
-            return False
-        return learned.evidence["pair_logit"] < settings.sure
 
 
 def score_pairs(pairs: pa.Table, folder: Path, judge: Judge, *, strategy: Strategy, job: Job, made_of: dict[str, str]) -> Stage[PairScores]:
@@ -224,20 +145,20 @@ def judge_rows(judge: Judge, query_ids: NDArray[np.str_], reference_ids: NDArray
     errors: list[tuple[str, str, str, str, str]] = []
     ids = list(zip(query_ids.tolist(), reference_ids.tolist(), strict=True))
     numbers = judge.queries.number, judge.references.number
-    learned = judge.ask([(numbers[0][q], numbers[1][r]) for q, r in ids if q in numbers[0] and r in numbers[1]])
+    found = judge.judge([(numbers[0][q], numbers[1][r]) for q, r in ids if q in numbers[0] and r in numbers[1]])
     for row, (query, reference) in enumerate(ids):
         try:
-            pair = find(judge.queries, query, "query"), find(judge.references, reference, "reference")
-            found, frame = judge.judge(*pair, learned=learned.get(pair))
+            verdict = found[find(judge.queries, query, "query"), find(judge.references, reference, "reference")]
+            if isinstance(verdict, ImageError):
+                raise verdict
         except ImageError as error:
             errors.append((f"{query} {reference}", "", "pairs", error.code, str(error)))
             continue
-        for name, value in found.items():
+        for name, value in verdict.evidence.items():
             evidence[name][row] = value
-        if frame is not None:
-            frames[row] = frame
-        if isinstance(finding := learned.get(pair), Finding) and finding.frame is not None:
-            patch_frames[row] = finding.frame
+        for told, kept in ((verdict.frame, frames), (verdict.patch_frame, patch_frames)):
+            if told is not None:
+                kept[row] = told
     scores = PairScores(query_id=query_ids, reference_id=reference_ids, frame=frames, patch_frame=patch_frames, evidence=evidence)
     return scores, Errors.of(errors)
 

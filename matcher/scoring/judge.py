@@ -1,0 +1,147 @@
+"""Pairs of two feature sets, looked at by every scorer of a strategy. Costly scorers look where cheaper ones left doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matcher.crops import CropSet
+from matcher.errors import ImageError
+from matcher.features import FeatureSet
+from matcher.geometry import Array, identity
+from matcher.images.decode import load
+from matcher.models.sift import LocalFeatures
+from matcher.scoring import counts, pair_model, sift
+from matcher.scoring.identical import LONGEST, could_be_untouched, is_identical, is_untouched
+from matcher.scoring.pair_model import Finding, PairJudge, view_pairs
+from matcher.scoring.second_look import SecondLook, leaves_doubt
+from matcher.scoring.sub_image import SubImage
+from matcher.settings import Strategy
+from matcher.shortlist.neighbours import PairSimilarity
+
+PICTURES = 256  # decoded pictures kept at hand
+NAMES = ("identical", "untouched", *sift.NAMES, "descriptor_similarity", *pair_model.NAMES, *counts.NAMES)
+Pair = tuple[int, int]  # rows of the queries and of the references
+
+
+class Verdict(NamedTuple):
+    """What is found about a pair: evidence by name, the frame query -> reference, and the pair model's own (None: not found)."""
+
+    evidence: dict[str, float]
+    frame: Array | None
+    patch_frame: Array | None = None
+
+
+class Judge:
+    """Judges pairs of two feature sets. Pictures are decoded only where a scorer asks for pixels, and some are kept.
+
+    Raises:
+        UsageError: a scorer waits for the doubt of keypoints, and keypoints do not look
+    """
+
+    def __init__(
+        self,
+        queries: FeatureSet,
+        references: FeatureSet,
+        strategy: Strategy,
+        *,
+        similarity: PairSimilarity | None = None,
+        learned: PairJudge | None = None,
+        crops: CropSet | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.queries, self.references, self.strategy, self.similarity, self.learned = queries, references, strategy, similarity, learned
+        self.settings, rules = strategy.scorers.sift, strategy.scorers.sub_image
+        self.sub_image = SubImage(similarity, rules, queries.pictures, references.pictures) if similarity and rules else None
+        self.crops = crops
+        self.side = self.settings.agreement_side if self.settings else 96
+        self.picture = lru_cache(maxsize=PICTURES)(self.decode)
+        self.features = lru_cache(maxsize=8)(queries.features)
+        again = self.settings.again if self.settings else None
+        self.second_look = SecondLook(again, image_settings=strategy.images, cache=cache) if again else None
+
+    def decode(self, path: str) -> NDArray[np.uint8]:
+        return load(path, settings=self.strategy.images, at_least=2 * self.side)
+
+    def judge(self, pairs: Sequence[Pair]) -> dict[Pair, Verdict | ImageError]:
+        """Pairs -> what is found about each; a picture that turns out bad is an error in its place."""
+        doubt = self.learned.settings.doubt if self.learned else None
+        if doubt is None:
+            learned = self.ask(pairs)
+            return {pair: self.look(pair, learned.get(pair)) for pair in pairs}
+        found = {pair: self.look(pair, None) for pair in pairs}
+        unsure = [pair for pair, seen in found.items() if isinstance(seen, Verdict) and leaves_doubt(seen.evidence, doubt)]
+        return found | {pair: add(found[pair], said) for pair, said in self.ask(unsure).items()}
+
+    def ask(self, pairs: Sequence[Pair]) -> dict[Pair, Finding | ImageError]:
+        """Pairs -> what the pair model finds, all at once; nothing if there is none."""
+        if self.learned is None:
+            return {}
+        sides = [(self.queries.pictures.take([query]), self.references.pictures.take([reference])) for query, reference in pairs]
+        look = partial(view_pairs, similarity=self.similarity, sub_image=self.sub_image, rules=self.learned.settings.views)
+        found = self.learned.judge([look(first, second) for first, second in sides])
+        return dict(zip(pairs, found, strict=True))
+
+    def look(self, pair: Pair, learned: Finding | ImageError | None) -> Verdict | ImageError:
+        """A pair, and what the pair model found -> what all find. The frame is the identity of the same picture, else that of keypoints."""
+        if isinstance(learned, ImageError):
+            return learned
+        try:
+            verdict = self.look_without(pair, keypoints=not self.is_sure(learned))
+        except ImageError as error:
+            return error
+        return verdict if learned is None else add(verdict, learned)
+
+    def look_without(self, pair: Pair, *, keypoints: bool) -> Verdict:
+        """A pair -> what is found without the pair model. ImageError."""
+        query, reference = pair
+        first, second = self.queries.pictures.take([query]), self.references.pictures.take([reference])
+        evidence = dict.fromkeys(NAMES, np.nan) | {"identical": float(is_identical(first, second)), "untouched": 0.0}
+        if self.sub_image is not None:
+            evidence["descriptor_similarity"] = self.sub_image.compare(str(first.id[0]), str(second.id[0]))
+        paths = str(first.path[0]), str(second.path[0])
+        if could_be_untouched(first, second):
+            large = (load(path, settings=self.strategy.images, at_least=LONGEST) for path in paths)
+            evidence["untouched"] = float(is_untouched(*large))
+        frame = identity() if evidence["identical"] or evidence["untouched"] else None
+        if self.settings is not None and keypoints:
+            found, where = self.match(self.features(query), self.references.features(reference), paths)
+            evidence |= found
+            frame = frame if frame is not None else where
+        if (counting := self.strategy.scorers.match_count) is not None and keypoints:
+            evidence |= counts.judge(self.looks(query), self.references.features(reference), counting)
+        return Verdict(evidence, frame)
+
+    def match(self, query: LocalFeatures, reference: LocalFeatures, paths: tuple[str, str]) -> tuple[dict[str, float], Array | None]:
+        """Keypoints of a pair and the paths of its pictures -> evidence and frame, of a second look where the first left doubt."""
+        assert self.settings is not None
+        images: tuple[Callable[[], NDArray[np.uint8]], ...] = (lambda: self.picture(paths[0]), lambda: self.picture(paths[1]))
+        verify = partial(sift.judge, images=(images[0], images[1]), settings=self.settings)
+        first = verify(query, reference)
+        return first if self.second_look is None else self.second_look.improve(first, paths, verify)
+
+    def looks(self, query: int) -> list[LocalFeatures]:
+        """Row of the queries -> the keypoints of the whole picture, and those of its crop, if it has one."""
+        crop = self.crops.features(query) if self.crops is not None else None
+        return [self.features(query), *([crop] if crop is not None else [])]
+
+    def is_sure(self, learned: Finding | None) -> bool:
+        """Whether the pair model is so sure of strangers that keypoints need not look."""
+        settings = self.strategy.scorers.pair_model
+        if learned is None or settings is None or settings.sure is None:
+            return False
+        return learned.evidence["pair_logit"] < settings.sure
+
+
+def add(verdict: Verdict | ImageError, learned: Finding | ImageError) -> Verdict | ImageError:
+    """What others found, and what the pair model found -> both; its frame counts where there is no other."""
+    if isinstance(verdict, ImageError):
+        return verdict
+    if isinstance(learned, ImageError):
+        return learned
+    return Verdict(verdict.evidence | learned.evidence, learned.frame if verdict.frame is None else verdict.frame, learned.frame)

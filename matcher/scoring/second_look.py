@@ -1,0 +1,55 @@
+"""A second look at the pairs that keypoints leave in doubt: more keypoints, found on larger pictures.
+
+Copies that cover little of the query, or lie under another picture, leave a handful of matches at the size at which all pictures
+are described. Few pairs are in doubt, so that these can be given many times the keypoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from matcher.features import describe_picture
+from matcher.geometry import Array
+from matcher.models.sift import LocalFeatures
+from matcher.settings import Doubt, ImageSettings, SecondLookSettings, SiftSettings
+
+PICTURES = 128  # whose keypoints are kept at hand
+Found = tuple[dict[str, float], Array | None]  # evidence of keypoints, and the frame
+
+
+class SecondLook:
+    """Looks again. Keypoints are found when they are first asked for; ``cache`` keeps them from run to run."""
+
+    def __init__(self, settings: SecondLookSettings, *, image_settings: ImageSettings, cache: Path | None) -> None:
+        self.settings, self.images, self.cache = settings, image_settings, cache
+        self.of_query, self.of_reference = (self.finder(side) for side in (settings.query, settings.reference))
+
+    def finder(self, settings: SiftSettings) -> Callable[[str], LocalFeatures]:
+        """Path -> keypoints of the picture. ImageError."""
+
+        @lru_cache(maxsize=PICTURES)
+        def find(path: str) -> LocalFeatures:
+            return describe_picture(path, settings, image_settings=self.images, cache=self.cache)[1]
+
+        return find
+
+    def improve(self, first: Found, paths: tuple[str, str], verify: Callable[[LocalFeatures, LocalFeatures], Found]) -> Found:
+        """What the first look found, and the pictures' paths -> what counts: the second look, unless less of the pixels agrees with it."""
+        if not leaves_doubt(first[0], self.settings.doubt):
+            return first
+        second = verify(self.of_query(paths[0]), self.of_reference(paths[1]))
+        return second if agreeing(second[0]) >= agreeing(first[0]) else first
+
+
+def leaves_doubt(evidence: Mapping[str, float], doubt: Doubt) -> bool:
+    """Whether keypoints found neither next to nothing in a pair nor plenty. What is proved is in no doubt."""
+    proved = evidence.get("identical", 0.0) > 0 or evidence.get("untouched", 0.0) > 0
+    return not proved and doubt.least <= evidence["sift_support"] < doubt.most
+
+
+def agreeing(evidence: Mapping[str, float]) -> float:
+    return float(np.nan_to_num(evidence["sift_agreeing"], nan=0.0))

@@ -271,6 +271,9 @@ class Doubt:
     least: float = 2.5
     most: float = 20.0
 
+    def __post_init__(self) -> None:
+        at_least(self, least=0, most=self.least)
+
 
 @dataclass(frozen=True)
 class SecondLookSettings:

@@ -79,8 +79,13 @@ def test_where_the_copies_lie(prediction_of, photos):
     assert np.allclose(corner, [[1, 0], [1, 1]], atol=0.03)
 
 
-def test_the_verbs_one_after_the_other_give_the_same_bytes(finished, library, command, tmp_path):
+@pytest.mark.parametrize("config", [("--config", "run/keypoints.yaml"), ()], ids=["keypoints", "default"])
+def test_the_verbs_one_after_the_other_give_the_same_bytes(config, finished, library, command, tmp_path):
     out, workers = tmp_path / "by verbs", ("--workers", 1, "--quiet")
+    at_once, sources = finished[0], ("identical", "votes")
+    if not config:
+        at_once, sources = tmp_path / "at once", (*sources, "neighbours")
+        assert command("run", "--queries", library.queries, "--references", library.references, "--output", at_once)[0] == 0
     queries, references = out / "queries", out / "references"
     sides = ("--queries", queries, "--references", references)
     steps = [
@@ -93,13 +98,13 @@ def test_the_verbs_one_after_the_other_give_the_same_bytes(finished, library, co
         ("calibrate", "--fused", out / "fused.parquet", "--output", out / "predictions.parquet"),
     ]
     for step in steps:
-        code, printed, complaint = command(*step)
+        code, printed, complaint = command(*step, *config)
         assert code == 0, complaint
         assert printed.strip() == str(step[step.index("--output") + 1])
     for name in ("predictions.csv", "predictions.parquet"):
-        assert (out / name).read_bytes() == (finished[0] / name).read_bytes()
+        assert (out / name).read_bytes() == (at_once / name).read_bytes()
     found = Stage.load(out / "candidates", Candidates).read()
-    assert set(found.source.tolist()) <= {"identical", "votes", "identical+votes"}
+    assert {source for joined in found.source.tolist() for source in joined.split("+")} == set(sources)
 
 
 def test_a_program_reads_the_summary_and_two_threads_give_the_same_bytes(finished, library, tmp_path):

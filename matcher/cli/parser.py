@@ -12,12 +12,16 @@ from jsonargparse import ArgumentParser, Namespace
 
 from matcher.cli.refusals import one_sentence
 from matcher.cli.verbs import POSITIONAL, load
-from matcher.cli.words import plain_words
+from matcher.cli.words import config_file, config_files, plain_words
 from matcher.errors import UsageError
 
 T = TypeVar("T")
 SPREAD = "job"  # this parameter's fields are flags of their own: --workers, not --job.workers
+STRATEGY = "strategy"
+DEFAULT = "run/full.yaml"  # the strategy where no --config says otherwise
 EPILOG = "Names may be written with dashes too (--on-error). Of several --config files and flags, the last one on the line wins."
+HELP = {"-h", "--help"}
+WITHOUT = f" Without --config, {DEFAULT} is taken."
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ def parse(verb: str, words: Sequence[str]) -> Call:
     spread = spread_class(function)
     parser = build_parser(verb, function, spread)
     words = plain_words(words, switches(parser))
+    if follows_strategy(function) and not config_files(words) and not HELP.intersection(words):
+        words = ["--config", config_file(DEFAULT), *words]
     try:
         given = parser.instantiate(parser.parse_args(words))
     except (ArgumentError, TypeError, ValueError) as error:
@@ -73,12 +79,17 @@ def parse(verb: str, words: Sequence[str]) -> Call:
 
 
 def build_parser(verb: str, function: Callable[..., Any], spread: type | None) -> VerbParser:
-    parser = VerbParser(prog=f"matcher {verb}", epilog=EPILOG, allow_abbrev=False, exit_on_error=False)
+    epilog = EPILOG + (WITHOUT if follows_strategy(function) else "")
+    parser = VerbParser(prog=f"matcher {verb}", epilog=epilog, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file; may be given several times")
     parser.add_function_arguments(function, as_positional=verb in POSITIONAL, skip={SPREAD})
     for flags in filter(None, (spread, Manner)):
         parser.add_class_arguments(flags, instantiate=False)
     return parser
+
+
+def follows_strategy(function: Callable[..., Any]) -> bool:
+    return STRATEGY in inspect.signature(function).parameters
 
 
 def spread_class(function: Callable[..., Any]) -> type | None:

@@ -1,6 +1,7 @@
 """Flags, configs and their composition, on the real verbs."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -10,7 +11,9 @@ from matcher.cli.verbs import POSITIONAL, VERBS, load
 from matcher.errors import UsageError
 from matcher.pipeline import Job, compare, run
 from matcher.settings import Strategy
+from matcher.stages.strategies import read_strategy
 
+FULL = read_strategy(["run/full.yaml"])
 RUN = ["--queries", "a", "--references", "b", "--output", "c"]
 
 
@@ -40,8 +43,16 @@ def refusal(*words, verb="run"):
 def test_defaults_are_those_of_the_signature():
     call = parse("run", RUN)
     assert call.function is run
-    assert call.arguments == {"queries": "a", "references": "b", "output": "c", "strategy": Strategy(), "job": Job(), "ground_truth": None}
+    assert call.arguments == {"queries": "a", "references": "b", "output": "c", "strategy": FULL, "job": Job(), "ground_truth": None}
     assert not call.manner.json and not call.manner.quiet
+
+
+def test_without_a_config_it_is_the_full_strategy_else_what_differs_from_the_defaults(config):
+    assert strategy("--config", "run/full.yaml") == FULL and FULL.descriptor.backbone == "copydetect" and FULL.scorers.sift.again
+    changed = strategy("--strategy.shortlist.per_query", "4")
+    assert changed == replace(FULL, shortlist=replace(FULL.shortlist, per_query=4))
+    assert strategy("--config", config({})) == Strategy() == strategy("--config=run/keypoints.yaml")
+    assert parse("fuse", ["--pair_scores", "a", "--output", "b"]).arguments["strategy"] == FULL
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -86,7 +97,7 @@ def test_switches_stand_alone_or_have_a_value():
 
 
 def test_only_compare_takes_positional_arguments():
-    assert parse("compare", ["a.jpg", "b.jpg"]).arguments == {"query": "a.jpg", "reference": "b.jpg", "strategy": Strategy()}
+    assert parse("compare", ["a.jpg", "b.jpg"]).arguments == {"query": "a.jpg", "reference": "b.jpg", "strategy": FULL}
     assert parse("compare", ["a.jpg", "b.jpg"]).function is compare
     assert "unrecognized arguments: a" in refusal(*RUN, "a")
     assert "reference" in refusal("a.jpg", verb="compare")

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from matcher.cli.parser import parse
-from matcher.errors import MatcherError, StaleStageError
+from matcher.errors import MatcherError, StaleStageError, UsageError
 from matcher.models import checkpoint
 from matcher.models.concat_vit import ConcatViT
 from matcher.models.descriptor import Descriptor
 from matcher.models.token_fusion import TokenFusion
 from matcher.pipeline import compare, run, score
 from matcher.scoring import pair_model, sift
-from matcher.settings import DescriptorSettings, PairModelSettings, Scorers, SiftScorerSettings, Strategy
+from matcher.settings import DescriptorSettings, Doubt, PairModelSettings, Scorers, SiftScorerSettings, Strategy
 from matcher.stages.job import Job
 from matcher.storage.records import read_record
 from matcher.storage.stage import Stage
@@ -234,3 +234,29 @@ def test_a_config_may_name_a_pair_model(tmp_path):
     scorers = parse("run", [*words, "--strategy.scorers.sift", "null"]).arguments["strategy"].scorers
     assert scorers.sift is None and scorers.pair_model.model == "copydetect"
     assert parse("run", [*words, "--strategy.scorers.pair_model", "null"]).arguments["strategy"].scorers.pair_model is None
+
+
+def test_the_model_is_asked_where_keypoints_leave_doubt(scored, room, strategy, tmp_path):
+    before = read(scored)
+    support = before.evidence["sift_support"][:5]
+    doubt = Doubt(least=float(np.sort(support)[1]), most=float(np.sort(support)[4]))
+    found = read(score(room / "pairs.csv", *described(scored), tmp_path / "doubt", strategy=asked(strategy, doubt=doubt)))
+    proved = (before.evidence["identical"] > 0) | (before.evidence["untouched"] > 0)
+    unsure = ~proved & (before.evidence["sift_support"] >= doubt.least) & (before.evidence["sift_support"] < doubt.most)
+    assert 0 < np.count_nonzero(unsure) < 5
+    for name in (*sift.NAMES, *pair_model.NAMES):
+        looked = unsure if name in pair_model.NAMES else np.ones(6, bool)
+        assert np.array_equal(found.evidence[name][looked], before.evidence[name][looked], equal_nan=True), name
+        assert np.isnan(found.evidence[name][~looked]).all(), name
+    assert np.array_equal(found.patch_frame[unsure], before.patch_frame[unsure], equal_nan=True)
+    assert np.isnan(found.patch_frame[~unsure]).all()
+    located = np.isfinite(found.frame).all(axis=(1, 2))
+    assert np.array_equal(found.frame[located], before.frame[located])
+
+
+def test_doubt_needs_keypoints_and_no_sureness(scored, room, strategy, tmp_path):
+    with pytest.raises(UsageError, match=r"scorers\.pair_model\.doubt waits for keypoints"):
+        score(room / "pairs.csv", *described(scored), tmp_path / "blind", strategy=asked(strategy, doubt=Doubt(), sift=None))
+    with pytest.raises(UsageError, match="of sure and doubt of a pair model one must be null"):
+        asked(strategy, doubt=Doubt(), sure=-3.0)
+    assert not (tmp_path / "blind").exists()

@@ -2,6 +2,7 @@
 
 The verbs of the command line are functions: ``from matcher import run, compare, evaluate``. They are imported when first
 asked for. Verbs that share their name with a room (describe, index, shortlist, report) are in ``matcher.pipeline``.
+``read_strategy(["run/full.yaml"])`` is what their ``strategy`` takes.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matcher.pipeline import calibrate, compare, evaluate, fit_fusion, fuse, run, score, synthesize
+    from matcher.stages.strategies import read_strategy
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "calibrate", "compare", "evaluate", "fit_fusion", "fuse", "run", "score", "synthesize"]
+__all__ = ["__version__", "calibrate", "compare", "evaluate", "fit_fusion", "fuse", "read_strategy", "run", "score", "synthesize"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'matcher' has no attribute {name!r}")
-    from matcher import pipeline
+    from importlib import import_module
 
-    return getattr(pipeline, name)
+    return getattr(import_module("matcher.stages.strategies" if name == "read_strategy" else "matcher.pipeline"), name)
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from matcher.errors import MatcherError
-from matcher.settings import Strategy
 from matcher.stages.job import Job
 
 # All lie in scikit-image's wheel. Fourteen, drawn by the seed, become references; strangers are made of the others.
@@ -32,6 +31,7 @@ def demo(output: str = "demo", *, queries: int = 24, seed: int = 0) -> Outcome:
     """
     from matcher.data.synthesize import synthesize
     from matcher.pipeline import run
+    from matcher.stages.strategies import read_strategy
 
     folder = Path(output)
     photos, benchmark = folder / "photos", folder / "benchmark"
@@ -43,7 +43,7 @@ def demo(output: str = "demo", *, queries: int = 24, seed: int = 0) -> Outcome:
         folder / "result",
         job=Job(fresh=True),
         ground_truth=benchmark / "ground_truth.csv",
-        strategy=Strategy(),
+        strategy=read_strategy(["run/full.yaml"]),
     )
     return Outcome(folder)
 

@@ -169,7 +169,10 @@ def test_03_ranks_by_each_kind_of_evidence(show, ablation):
 
 
 def test_04_adds_terms_up_to_the_probability(show):
-    _, (terms, examples, calibration), (diagram,) = show("04_fusion_and_calibration")
+    _, (terms, examples, best, calibration), (diagram,) = show("04_fusion_and_calibration")
+    fitted = ["keypoints", "keypoints, descriptor", "keypoints, descriptor, pair model"]
+    assert [row[0] for row in best[1:]] == ["as shipped", *fitted, "all that are candidates"]
+    assert best[1][1] == best[-1][1] == "1.000" and all(0.5 < float(row[1]) <= 1 for row in best[1:])
     assert [row[0] for row in terms[1:]] == list(examples[0][3:6]) and len(calibration) == 3
     assert [row[0] for row in examples[1:]] == ["surest copy", "surest stranger", "least believed copy"]
     for row in examples[1:]:

@@ -42,8 +42,10 @@ def run(
         ground_truth: CSV with query_id,reference_id: evaluate, and mark right and wrong in the report
     """
     from matcher.stages.budgeting import keep_to_budget
+    from matcher.stages.readiness import check_ready
     from matcher.stages.running import RunFolder
 
+    check_ready(strategy, queries=queries, references=references)
     with RunFolder(output, strategy=strategy, fresh=job.fresh) as folder:
         with folder.timed("describe queries"):
             described_queries = describe(queries, folder / "queries", side="query", strategy=strategy, job=job)

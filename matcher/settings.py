@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from matcher.errors import UsageError
 def at_least(settings: Any, **least: float) -> None:
     """UsageError if a number of the settings is smaller than it may be; null is as it was."""
     for name, number in least.items():
-        if (value := getattr(settings, name)) is not None and value < number:
+        if (value := getattr(settings, name)) is not None and not value >= number:  # nor is nan
             raise UsageError(f"{name} must be at least {number}, not {value}")
 
 
@@ -289,6 +290,10 @@ class SecondLookSettings:
     query: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=480, keypoints=1400))
     reference: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=330, keypoints=1000))
 
+    def __post_init__(self) -> None:
+        if not (self.query.keypoints and self.reference.keypoints):
+            raise UsageError("a second look needs keypoints on both sides; to do without one, make it null")
+
 
 @dataclass(frozen=True)
 class SiftScorerSettings:
@@ -369,8 +374,11 @@ class PairModelSettings:
     doubt: Doubt | None = None
 
     def __post_init__(self) -> None:
+        at_least(self, batch_size=1, memory=0)
+        if self.sure is not None and not math.isfinite(self.sure):
+            raise UsageError(f"sure must be a finite logit, or null to ask keypoints about every pair, not {self.sure}")
         if self.sure is not None and self.doubt is not None:
-            raise UsageError("of sure and doubt of a pair model one must be null: it looks either before keypoints or after them")
+            raise UsageError("sure and doubt exclude each other, make one null: the model looks either before keypoints or after them")
 
 
 @dataclass(frozen=True)

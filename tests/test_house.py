@@ -17,7 +17,7 @@ from matcher.environment import normalised
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "matcher"
 FLOORS = {
-    **dict.fromkeys(["errors", "geometry", "types", "settings", "shipped", "environment"], 0),
+    **dict.fromkeys(["errors", "faults", "geometry", "types", "settings", "shipped", "environment"], 0),
     **dict.fromkeys(["images", "storage", "metrics", "models"], 1),
     **dict.fromkeys(["views", "data"], 2),
     **dict.fromkeys(["background", "crops", "describe", "features", "index", "index_card", "index_kinds", "visual_words"], 3),

@@ -13,11 +13,11 @@ from jsonargparse import ArgumentParser, Namespace
 from matcher.cli.refusals import one_sentence
 from matcher.cli.verbs import POSITIONAL, load
 from matcher.cli.words import config_file, config_files, plain_words
+from matcher.cli.written import STRATEGY, refuse_faults
 from matcher.errors import UsageError
 
 T = TypeVar("T")
 SPREAD = "job"  # this parameter's fields are flags of their own: --workers, not --job.workers
-STRATEGY = "strategy"
 DEFAULT = "run/full.yaml"  # the strategy where no --config says otherwise
 EPILOG = "Names may be written with dashes too (--on-error). Of several --config files and flags, the last one on the line wins."
 HELP = {"-h", "--help"}
@@ -67,6 +67,8 @@ def parse(verb: str, words: Sequence[str]) -> Call:
     words = plain_words(words, switches(parser))
     if follows_strategy(function) and not config_files(words) and not HELP.intersection(words):
         words = ["--config", config_file(DEFAULT), *words]
+    if not HELP.intersection(words):
+        refuse_faults(function, [spread, Manner], words)
     try:
         given = parser.instantiate(parser.parse_args(words))
     except (ArgumentError, TypeError, ValueError) as error:

@@ -8,12 +8,13 @@ from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
 from matcher.cli.verbs import POSITIONAL
 from matcher.cli.words import config_files
+from matcher.faults import dataclasses_in
 from matcher.shipped import shipped_names
 
 WHERE = re.compile(r'(?:Parser key "|argument --)([\w.]+)')
@@ -77,14 +78,6 @@ def nested_keys(cls: type, prefix: str) -> Iterator[str]:
         yield prefix + field.name
         for inner in dataclasses_in(hints[field.name]):
             yield from nested_keys(inner, f"{prefix}{field.name}.")
-
-
-def dataclasses_in(hint: Any) -> Iterator[type]:
-    """A type -> the dataclasses that it names: itself, or within a list or a choice."""
-    if isinstance(hint, type) and is_dataclass(hint):
-        yield hint
-    for inner in get_args(hint):
-        yield from dataclasses_in(inner)
 
 
 def nearest(key: str, known: Sequence[str]) -> str:

@@ -75,11 +75,7 @@ def read_images(path: str | os.PathLike[str], side: str, *, on_error: Literal["s
     Raises:
         MatcherError: PATH is not there or names no picture at all, ids repeat, or a table cannot be read
     """
-    place = locate(os.fsdecode(path))
-    listing = list_any(place, side=side)
-    if not listing.ids and not listing.broken:
-        raise MatcherError(f"{printable(place)}: no pictures there; give a folder, a glob, a list file, a table, or a picture")
-    check_unique(listing.ids, place)
+    place, listing = list_pictures(path, side)
     kept, sizes, times, errors = [], [], [], list(listing.broken)
     for row, (name, file) in enumerate(zip(listing.ids, listing.paths, strict=True)):
         try:
@@ -101,6 +97,16 @@ def read_images(path: str | os.PathLike[str], side: str, *, on_error: Literal["s
     )
     logger.info("%s: %d pictures, %d errors in %s", side, len(images), len(errors), printable(place))
     return images, make_errors(errors, stage=side)
+
+
+def list_pictures(path: str | os.PathLike[str], side: str) -> tuple[str, Listing]:
+    """Likewise, without a look at the files -> where they are, and what is named there. MatcherError if that is nothing."""
+    place = locate(os.fsdecode(path))
+    listing = list_any(place, side=side)
+    if not listing.ids and not listing.broken:
+        raise MatcherError(f"{printable(place)}: no pictures there; give a folder, a glob, a list file, a table, or a picture")
+    check_unique(listing.ids, place)
+    return place, listing
 
 
 def locate(text: str) -> str:

@@ -43,7 +43,7 @@ def spoke_in_words(evidence: Mapping[str, float], frame: NDArray[np.float64] | N
         owner = f"; the region is that of {'the pair model' if np.array_equal(frame, patch_frame) else 'keypoints'}"
     else:
         owner = "; none found a region"
-    return [f"judged by {', '.join(looked)}{owner}"] if looked else []
+    return [f"looked at by {', '.join(looked)}{owner}"] if looked else []
 
 
 def also_in_words(others: Sequence[tuple[str, float, bool]]) -> list[str]:

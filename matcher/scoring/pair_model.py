@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matcher.describe import batches, card_digest
-from matcher.errors import ImageError, MatcherError, UsageError
+from matcher.errors import ImageError, MatcherError
 from matcher.geometry import Array, compose, identity, invert
 from matcher.models.cards import find_model
 from matcher.scoring.encoded_views import EncodedViews, View, fill
 from matcher.scoring.patches import locate
 from matcher.scoring.sub_image import SubImage, log_mean_exp
-from matcher.settings import ImageSettings, PairModelSettings, ViewPairs, at_least
+from matcher.settings import ImageSettings, PairModelSettings, ViewPairs
 from matcher.shortlist.neighbours import PairSimilarity
 from matcher.types import Pictures, Views
 from matcher.views.choose import frames_of
@@ -79,8 +79,7 @@ class PairJudge:
 
     @classmethod
     def load(cls, settings: PairModelSettings, *, image_settings: ImageSettings, cache: Path | None = None) -> PairJudge:
-        """Settings -> the judge, on the GPU if there is one. Errors as in ``check``, ``find_model`` and ``checkpoint.load``."""
-        check(settings)
+        """Settings -> the judge, on the GPU if there is one. Errors as in ``find_model`` and ``checkpoint.load``."""
         model = load_pair_model(settings)
         return cls(model, made_by=made_by(settings), settings=settings, image_settings=image_settings, cache=cache)
 
@@ -177,13 +176,6 @@ def view_pairs(
     for first, second, handicap in met:
         pairs.setdefault(first.tobytes() + second.tobytes(), ViewPair(View(*sides[0], first), View(*sides[1], second), handicap))
     return list(pairs.values())
-
-
-def check(settings: PairModelSettings) -> None:
-    """UsageError for numbers that cannot be: here, because in its own constructor the command line would take it for a wrong type."""
-    at_least(settings, batch_size=1, memory=0)
-    if settings.sure is not None and not np.isfinite(settings.sure):
-        raise UsageError(f"sure of a pair model must be a finite logit, or null to ask keypoints about every pair; it is {settings.sure}")
 
 
 def load_pair_model(settings: PairModelSettings) -> PairModel:

@@ -47,6 +47,7 @@ def score_list(pairs: Place, queries: Place, references: Place, output: Path, *,
     scored are listed in errors.parquet.
     """
     table = read_pairs(Path(pairs))
+    check_unique(*(from_arrow(table.column(name), "text") for name in ("query_id", "reference_id")))
     folders = [described(place, side, output, strategy, job) for place, side in zip((queries, references), SIDES, strict=True)]
     for folder, side in zip(folders, SIDES, strict=True):
         table = add_columns(table, folder, side)
@@ -114,7 +115,6 @@ def load_pair_judge(strategy: Strategy, job: Job) -> PairJudge | None:
 def score_pairs(pairs: pa.Table, folder: Path, judge: Judge, *, strategy: Strategy, job: Job, made_of: dict[str, str]) -> Stage[PairScores]:
     """Table with query_id and reference_id, and a judge of such pairs -> finished stage of pair scores, rows in order."""
     query_ids, reference_ids = (from_arrow(pairs.column(name), "text") for name in ("query_id", "reference_id"))
-    check_unique(query_ids, reference_ids)
     own = [name for name in pairs.column_names if name not in ("query_id", "reference_id")]
     config = {"images": asdict(strategy.images), "scorers": scorer_config(strategy)}
     inputs = {**made_of, "pairs": fingerprint(pairs)}

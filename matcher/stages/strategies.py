@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from matcher.errors import MatcherError, UsageError
+from matcher.faults import find_fault
 from matcher.settings import Strategy
 from matcher.shipped import shipped
 
@@ -29,11 +31,14 @@ def read_strategy(parts: Sequence[Part]) -> Strategy:
     content: dict[str, Any] = {}
     for part in parts:
         content = merge(content, read_part(part) if isinstance(part, str) else part)
-    try:
-        return parser.instantiate(parser.parse_object({"strategy": content})).strategy
+    name = " + ".join(map(str, parts))
+    if (fault := find_fault(Strategy, content, "strategy")) is not None:
+        raise UsageError(f"{name} is no strategy: {fault.key} {fault.said or 'is no option'}")
+    try:  # the parser changes what it is given
+        return parser.instantiate(parser.parse_object({"strategy": deepcopy(content)})).strategy
     except (ArgumentError, TypeError, ValueError) as error:
         complaint = str(error).strip().splitlines()
-        raise UsageError(f"{' + '.join(map(str, parts))} is no strategy: {complaint[0]} {complaint[-1].strip()}") from error
+        raise UsageError(f"{name} is no strategy: {complaint[0]} {complaint[-1].strip()}") from error
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -199,3 +199,37 @@ def test_bad_config_files_are_named(tmp_path):
     )
     (tmp_path / "broken.yaml").write_text("strategy: [\n")
     assert refusal(*RUN, "--config", str(tmp_path / "broken.yaml")).endswith(f"(in {tmp_path / 'broken.yaml'})")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["scorers.sift.again.doubt.least", "30"], "strategy.scorers.sift.again.doubt: most must be at least 30, not 20.0"),
+        (["scorers.pair_model.sure=-3"], "strategy.scorers.pair_model: sure and doubt exclude each other"),
+        (["scorers.sift.agin", "{}"], "there is no option strategy.scorers.sift.agin; did you mean strategy.scorers.sift.again?"),
+        (["scorers.sift.again", "5"], "strategy.scorers.sift.again must be keys and values, not 5"),
+        (["budget.pairs_per_query", "0"], "strategy.budget: pairs_per_query must be at least 1, not 0"),
+    ],
+)
+def test_flags_that_cannot_be(words, said):
+    complaint = refusal(*RUN, f"--strategy.{words[0]}", *words[1:])
+    assert complaint.startswith(said) and "full.yaml" not in complaint.replace("(see", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stategy: {}", "there is no option stategy (in {path}); did you mean strategy?"),
+        ("strategy: {scorers: {pair_model: {doubts: {}}}}", "there is no option strategy.scorers.pair_model.doubts (in {path})"),
+        ("strategy: {budget: 5}", "strategy.budget must be keys and values, not 5 (in {path})"),
+        (
+            "strategy: {scorers: {sift: {again: {doubt: {least: .nan}}}}}",
+            "strategy.scorers.sift.again.doubt: least must be at least 0, not nan",
+        ),
+        ("- a", "config {path} must hold keys and values"),
+    ],
+)
+def test_files_that_cannot_be(text, said, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert refusal(*RUN, "--config", str(path)).startswith(said.format(path=path))

@@ -70,7 +70,7 @@ def test_location_in_words() -> None:
 def test_what_match_counts_say(count: float, words: str) -> None:
     assert evidence_in_words({"match_count": count}) == [words]
     none = np.full((3, 3), nan)
-    assert spoke_in_words({"match_count": count}, none, none) == ["judged by match counts; none found a region"]
+    assert spoke_in_words({"match_count": count}, none, none) == ["looked at by match counts; none found a region"]
 
 
 def test_what_a_pair_model_says() -> None:
@@ -87,11 +87,11 @@ def test_what_a_pair_model_says() -> None:
 def test_who_spoke_and_whose_the_region_is() -> None:
     one, other, none = np.eye(3), 2 * np.eye(3), np.full((3, 3), nan)
     both = {"sift_inliers": 9.0, "pair_logit": 1.0, "descriptor_similarity": nan, "identical": 0.0}
-    assert spoke_in_words(both, one, other) == ["judged by keypoints, the pair model; the region is that of keypoints"]
-    assert spoke_in_words({"pair_logit": 1.0}, one, one) == ["judged by the pair model; the region is that of the pair model"]
-    assert spoke_in_words(both, none, none) == ["judged by keypoints, the pair model; none found a region"]
-    assert spoke_in_words(both, None, other) == ["judged by keypoints, the pair model"]
-    assert spoke_in_words(both | {"untouched": 1.0}, one, other) == ["judged by keypoints, the pair model; it is the whole picture"]
+    assert spoke_in_words(both, one, other) == ["looked at by keypoints, the pair model; the region is that of keypoints"]
+    assert spoke_in_words({"pair_logit": 1.0}, one, one) == ["looked at by the pair model; the region is that of the pair model"]
+    assert spoke_in_words(both, none, none) == ["looked at by keypoints, the pair model; none found a region"]
+    assert spoke_in_words(both, None, other) == ["looked at by keypoints, the pair model"]
+    assert spoke_in_words(both | {"untouched": 1.0}, one, other) == ["looked at by keypoints, the pair model; it is the whole picture"]
     assert spoke_in_words({"identical": 1.0}, one, none) == []
 
 

@@ -167,9 +167,9 @@ def test_a_checkpoint_of_something_else_is_refused():
     [
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
         ({"memory": -1}, "memory"),
-        ({"sure": float("inf")}, "sure of a pair model"),
+        ({"sure": float("inf")}, "sure must be a finite logit"),
     ],
 )
-def test_numbers_that_cannot_be_are_told_before_the_model_is_looked_for(changes, told):
+def test_numbers_that_cannot_be_are_told(changes, told):
     with pytest.raises(UsageError, match=told):
-        PairJudge.load(PairModelSettings(model="nosuch", **changes), image_settings=ImageSettings())
+        PairModelSettings(model="nosuch", **changes)

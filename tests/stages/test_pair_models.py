@@ -217,8 +217,9 @@ def test_a_run_and_compare_say_the_same_and_who_spoke(room, fused, command, tmp_
     assert any(line.startswith("the pair model takes it for ") for line in told) and any(
         "of its view of the query" in line for line in told
     )
-    assert told[-1] == "judged by keypoints, the pair model, the descriptor; the region is that of keypoints"
-    words = ["compare", *pictures, "--strategy.scorers.pair_model.model", room / "pair.safetensors", "--json"]
+    assert told[-1] == "looked at by keypoints, the pair model, the descriptor; the region is that of keypoints"
+    model = ["--strategy.scorers.pair_model.model", room / "pair.safetensors", "--strategy.scorers.pair_model.doubt", "null"]
+    words = ["compare", *pictures, *model, "--json"]
     code, printed, complaint = command(*words)
     assert code == 0, complaint
     assert json.loads(printed)["evidence"]["pair_logit"] is not None and "patch_frame" in json.loads(printed)
@@ -257,6 +258,6 @@ def test_the_model_is_asked_where_keypoints_leave_doubt(scored, room, strategy, 
 def test_doubt_needs_keypoints_and_no_sureness(scored, room, strategy, tmp_path):
     with pytest.raises(UsageError, match=r"scorers\.pair_model\.doubt waits for keypoints"):
         score(room / "pairs.csv", *described(scored), tmp_path / "blind", strategy=asked(strategy, doubt=Doubt(), sift=None))
-    with pytest.raises(UsageError, match="of sure and doubt of a pair model one must be null"):
+    with pytest.raises(UsageError, match="sure and doubt exclude each other"):
         asked(strategy, doubt=Doubt(), sure=-3.0)
     assert not (tmp_path / "blind").exists()

@@ -18,6 +18,7 @@ from matcher.settings import Strategy
 from matcher.stages.job import Job
 
 DEFAULT = Strategy()
+KEYPOINTS = ("--config", "run/keypoints.yaml")  # says nothing but the defaults
 
 # The same command line as `python -m matcher`, with stages cut into many small parts.
 START = """
@@ -42,7 +43,7 @@ time.sleep(600)
 
 def start_run(library, output):
     places = ["--queries", library.queries, "--references", library.references, "--output", output]
-    words = [sys.executable, "-c", START, "run", "--workers", "1", *map(str, places)]
+    words = [sys.executable, "-c", START, "run", *KEYPOINTS, "--workers", "1", *map(str, places)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -123,7 +124,8 @@ def test_a_damaged_part_is_named_and_made_again_once_deleted(copy, library, smal
 def test_a_changed_config_is_refused_by_name(copy, library, command, flag, told):
     may_change = (".lock", "timings.json")
     files = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and path.name not in may_change}
-    code, printed, complaint = command("run", "--queries", library.queries, "--references", library.references, "--output", copy, flag)
+    places = ("--queries", library.queries, "--references", library.references, "--output", copy)
+    code, printed, complaint = command("run", *KEYPOINTS, *places, flag)
     assert code == 1 and printed == ""
     assert told in complaint and "--fresh" in complaint
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and path.name not in may_change} == files

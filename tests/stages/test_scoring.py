@@ -14,6 +14,7 @@ from matcher.storage.records import read_extra, read_record
 from matcher.storage.stage import Stage
 from matcher.types import Errors, PairScores, Predictions
 
+KEYPOINTS = ("--config", "run/keypoints.yaml")
 ROWS = [
     ("007", "moon", "cropped", "first"),
     ("1.50", "coffee", "turned", "second, with a comma"),
@@ -36,7 +37,7 @@ def pairs(tmp_path):
 def score(finished, command, tmp_path):
     """List of pairs -> (exit code, stdout, stderr) of scoring it on the finished run's pictures into ``scored``."""
     sides = ("--queries", finished[0] / "queries", "--references", finished[0] / "references")
-    return lambda pairs: command("score", "--pairs", pairs, *sides, "--output", tmp_path / "scored", "--quiet")
+    return lambda pairs: command("score", *KEYPOINTS, "--pairs", pairs, *sides, "--output", tmp_path / "scored", "--quiet")
 
 
 def test_the_list_keeps_its_order_and_columns(prediction_of, score, pairs, tmp_path):
@@ -62,8 +63,8 @@ def test_unknown_ids_are_errors_and_have_no_evidence(score, command, pairs, tmp_
     for values in (*scores.evidence.values(), scores.frame):
         assert np.isnan(values[[2, 4]]).all()
     assert np.isfinite(scores.evidence["identical"][[0, 1, 3]]).all()
-    command("fuse", "--pair_scores", tmp_path / "scored", "--output", tmp_path / "fused.parquet")
-    code, _, _ = command("calibrate", "--fused", tmp_path / "fused.parquet", "--output", tmp_path / "answers.parquet")
+    command("fuse", *KEYPOINTS, "--pair_scores", tmp_path / "scored", "--output", tmp_path / "fused.parquet")
+    code, _, _ = command("calibrate", *KEYPOINTS, "--fused", tmp_path / "fused.parquet", "--output", tmp_path / "answers.parquet")
     assert code == 0
     found = read_record(tmp_path / "answers.parquet", Predictions)
     assert sorted(found.query_id.tolist()) == ["cropped", "cropped", "turned"]
@@ -78,7 +79,9 @@ def test_pictures_may_be_given_undescribed(library, prediction_of, tmp_path, com
     table = pa.table({"reference_id": ["page", "moon"], "query_id": ["half", "half"], "rank": [1, 2]})
     pq.write_table(table, tmp_path / "pairs.parquet")
     places = ("--queries", library.queries / "half.png", "--references", library.references)
-    code, _, complaint = command("score", "--pairs", tmp_path / "pairs.parquet", *places, "--output", tmp_path / "scored", "--quiet")
+    code, _, complaint = command(
+        "score", *KEYPOINTS, "--pairs", tmp_path / "pairs.parquet", *places, "--output", tmp_path / "scored", "--quiet"
+    )
     assert code == 0, complaint
     stage = Stage.load(tmp_path / "scored", PairScores)
     assert stage.extra().column("rank").to_pylist() == [1, 2] and stage.extra().column("rank").type == pa.int64()
@@ -106,7 +109,7 @@ def test_a_list_that_cannot_be_used(score, tmp_path, text, told):
 def test_columns_with_names_of_ours_are_refused_before_anything_is_described(library, command, tmp_path, name):
     (tmp_path / "pairs.csv").write_text(f"query_id,reference_id,note,{name}\nhalf,page,x,1\n")
     places = ("--queries", library.queries, "--references", library.references, "--output", tmp_path / "scored")
-    code, _, complaint = command("score", "--pairs", tmp_path / "pairs.csv", *places, "--quiet")
+    code, _, complaint = command("score", *KEYPOINTS, "--pairs", tmp_path / "pairs.csv", *places, "--quiet")
     assert code == 1 and f"rename the column {name!r}" in complaint and len(complaint.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.csv"]
 
@@ -176,7 +179,7 @@ def test_a_resumed_run_with_own_columns_gives_the_same_bytes(labelled, small_sha
 def test_scores_begin_anew_over_their_own_list_of_errors(score, command, finished, pairs, tmp_path):
     score(pairs)
     sides = ("--queries", finished[0] / "queries", "--references", finished[0] / "references")
-    code, _, complaint = command("score", "--pairs", pairs, *sides, "--output", tmp_path / "scored", "--fresh")
+    code, _, complaint = command("score", *KEYPOINTS, "--pairs", pairs, *sides, "--output", tmp_path / "scored", "--fresh")
     assert code == 0, complaint
 
 
@@ -184,6 +187,6 @@ def test_a_list_without_rows(score, command, tmp_path):
     (tmp_path / "pairs.csv").write_text("query_id,reference_id\n")
     code, _, complaint = score(tmp_path / "pairs.csv")
     assert code == 0, complaint
-    code, _, complaint = command("fuse", "--pair_scores", tmp_path / "scored", "--output", tmp_path / "fused.parquet")
+    code, _, complaint = command("fuse", *KEYPOINTS, "--pair_scores", tmp_path / "scored", "--output", tmp_path / "fused.parquet")
     assert code == 0, complaint
     assert len(read_record(tmp_path / "fused.parquet", PairScores)) == 0

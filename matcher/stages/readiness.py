@@ -1,0 +1,39 @@
+"""A strategy and places -> an error for what a long run would stumble over at its end. Reads names and headers, no weights."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+from matcher.background import Background
+from matcher.describe import made_by, wants, weights_path
+from matcher.images.table import list_pictures
+from matcher.models.cards import find_model, read_card
+from matcher.scoring.pair_model import ROOMS
+from matcher.settings import DescriptorSettings, Strategy
+from matcher.shortlist.rules import check_found, check_rules
+from matcher.stages.predicting import load_fusion
+from matcher.views.choose import OVERLAYS
+
+
+def check_ready(strategy: Strategy, *, queries: str | PathLike[str], references: str | PathLike[str]) -> None:
+    """UsageError or MatcherError if a model that the strategy names is not there, a rule cannot be met, or a place holds no pictures."""
+    load_fusion(strategy)
+    if (descriptor := strategy.descriptor) is not None:
+        check_descriptor(descriptor)
+        check_rules(strategy.shortlist.descriptor, descriptor)
+    if strategy.query_crop is not None:
+        read_card(weights_path(strategy.query_crop.detector, "overlay"))
+    if (model := strategy.scorers.pair_model) is not None:
+        read_card(find_model(model.model, ROOMS))
+        check_found(model.views or (), descriptor)
+    for place, side in ((queries, "queries"), (references, "references")):
+        list_pictures(place, side)
+
+
+def check_descriptor(settings: DescriptorSettings) -> None:
+    """Likewise, of a descriptor."""
+    maker = made_by(settings)
+    if settings.background is not None:
+        Background.load(weights_path(settings.background, "background"), made_by=maker)
+    if settings.detector is not None and wants([*settings.query_views, *settings.reference_views], OVERLAYS):
+        read_card(weights_path(settings.detector, "overlay"))

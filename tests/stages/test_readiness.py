@@ -1,0 +1,68 @@
+"""What a run would stumble over at its end is refused at its beginning."""
+
+from dataclasses import replace
+
+import pytest
+
+from matcher.errors import MatcherError, UsageError
+from matcher.pipeline import ablate, run
+from matcher.settings import (
+    CropSettings,
+    DescriptorSettings,
+    NearestViews,
+    PairModelSettings,
+    Scorers,
+    ShortlistSettings,
+    Strategy,
+    ViewPairs,
+)
+from matcher.stages.readiness import check_ready
+from matcher.stages.strategies import read_strategy
+
+SHIPPED = DescriptorSettings(backbone="copydetect", background="copydetect")
+
+
+def changed(**settings):
+    return Strategy(**settings)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "said"),
+    [
+        (changed(fusion="nosuch"), "no checkpoints/fusion/nosuch.json"),
+        (changed(descriptor=replace(SHIPPED, backbone="nosuch")), "backbone 'nosuch' is neither"),
+        (changed(descriptor=replace(SHIPPED, background="nosuch")), "cannot read the background"),
+        (changed(descriptor=replace(SHIPPED, backbone="timm:test_vit", weights=False)), "was made by another descriptor"),
+        (changed(descriptor=replace(SHIPPED, query_views=["overlays"], detector="nosuch")), "there is no checkpoint"),
+        (changed(query_crop=CropSettings(detector="nosuch")), "there is no checkpoint"),
+        (changed(scorers=Scorers(pair_model=PairModelSettings(model="nosuch"))), "model 'nosuch' is neither"),
+        (
+            changed(scorers=Scorers(pair_model=PairModelSettings(model="copydetect", views=[ViewPairs(query=["overlays"])]))),
+            "wants the query view 'overlays'",
+        ),
+        (
+            changed(descriptor=SHIPPED, shortlist=ShortlistSettings(descriptor=[NearestViews(query=["flip"])])),
+            "wants the query view 'flip'",
+        ),
+    ],
+)
+def test_models_and_rules(strategy, said, library):
+    with pytest.raises((MatcherError, UsageError), match=said):
+        check_ready(strategy, queries=library.queries, references=library.references)
+
+
+@pytest.mark.parametrize("name", ["full", "keypoints", "d2lv", "separate", "imgfp", "copynce", "descriptor"])
+def test_what_ships_is_ready(name, library):
+    check_ready(read_strategy([f"run/{name}.yaml"]), queries=library.queries, references=library.references)
+
+
+def test_nothing_is_done_before(library, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MatcherError, match="no pictures there"):
+        run(library.queries, tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(MatcherError, match="no checkpoints/fusion/nosuch"):
+        run(library.queries, library.references, tmp_path / "out", strategy=Strategy(fusion="nosuch"))
+    truth, rows = library.write_truth(tmp_path / "truth.csv"), {"one": ["run/full.yaml", {"descriptor": {"background": "nosuch"}}]}
+    with pytest.raises(MatcherError, match="cannot read the background"):
+        ablate(library.queries, library.references, truth, tmp_path / "grid", rows=rows)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "grid").exists()

@@ -1,0 +1,42 @@
+from dataclasses import asdict
+
+import pytest
+
+from matcher.faults import find_fault
+from matcher.settings import Strategy
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "said"),
+    [
+        ({"scorers": {"sift": {"again": {"doubt": {"least": 30}}}}}, "s.scorers.sift.again.doubt", "most must be at least 30, not 20.0"),
+        ({"scorers": {"sift": {"again": {"query": {"keypoints": -4}}}}}, "s.scorers.sift.again.query", "keypoints must be at least 0"),
+        ({"scorers": {"sift": {"again": {"query": {"keypoints": 0}}}}}, "s.scorers.sift.again", "a second look needs keypoints"),
+        ({"scorers": {"sift": {"again": {"doubt": {"least": float("nan")}}}}}, "s.scorers.sift.again.doubt", "least must be at least 0"),
+        ({"scorers": {"pair_model": {"model": "a", "sure": -3, "doubt": {}}}}, "s.scorers.pair_model", "sure and doubt exclude each other"),
+        ({"scorers": {"sift": {"again": True}}}, "s.scorers.sift.again", "must be keys and values, not True"),
+        ({"shortlist": {"descriptor": [{}, {"per_query": 0}]}}, "s.shortlist.descriptor", "per_query must be at least 1, not 0"),
+        ({"scorers": {"pair_model": {"model": "a", "views": [{"querry": []}]}}}, "s.scorers.pair_model.views.querry", None),
+        ({"shortlist": {"descriptor": [{"per": 2}]}}, "s.shortlist.descriptor.per", None),
+        ({"scorers": {"sift": {"agin": {}}}}, "s.scorers.sift.agin", None),
+        ([], "s", "must be keys and values, not []"),
+    ],
+)
+def test_the_innermost_key_that_does_not_fit(content, key, said):
+    fault = find_fault(Strategy, content, "s")
+    assert fault.key == key and (fault.said is None if said is None else fault.said.startswith(said))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        asdict(Strategy()),
+        {"scorers": {"sift": None, "pair_model": {"model": "a", "doubt": {}}}, "descriptor": {"backbone": "a"}},
+        {"descriptor": {}},  # what lacks and what is of the wrong kind is the parser's to tell
+        {"budget": {"pairs_per_query": "many"}},
+        {"shortlist": {"descriptor": 3}},
+    ],
+)
+def test_no_fault_where_none_is(content):
+    assert find_fault(Strategy, content, "s") is None

@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 from jsonargparse import ArgumentParser, Namespace
 
 from matcher.cli.refusals import one_sentence
-from matcher.cli.verbs import POSITIONAL, load
+from matcher.cli.verbs import POSITIONAL, STRATEGY, load
 from matcher.cli.words import config_file, config_files, plain_words
-from matcher.cli.written import STRATEGY, refuse_faults
 from matcher.errors import UsageError
 
 T = TypeVar("T")
@@ -68,6 +67,8 @@ def parse(verb: str, words: Sequence[str]) -> Call:
     if follows_strategy(function) and not config_files(words) and not HELP.intersection(words):
         words = ["--config", config_file(DEFAULT), *words]
     if not HELP.intersection(words):
+        from matcher.cli.written import refuse_faults
+
         refuse_faults(function, [spread, Manner], words)
     try:
         given = parser.instantiate(parser.parse_args(words))

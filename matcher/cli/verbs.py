@@ -27,6 +27,7 @@ VERBS = {
     "doctor": "matcher.doctor:doctor",
 }
 TRAINING = ("fit", "validate", "test", "predict")  # Lightning's own, see cli/training.py; they take seconds to start
+STRATEGY = "strategy"  # the parameter of the verbs that follow one
 POSITIONAL = frozenset({"compare"})  # matcher compare A B; everywhere else an argument is named
 
 

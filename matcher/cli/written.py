@@ -9,13 +9,12 @@ from typing import Any
 import yaml
 
 from matcher.cli.refusals import content, in_file, known_keys, nearest
+from matcher.cli.verbs import STRATEGY
 from matcher.cli.words import config_files
 from matcher.errors import UsageError
 from matcher.faults import find_fault
 from matcher.settings import Strategy
 from matcher.stages.strategies import merge
-
-STRATEGY = "strategy"
 
 
 def refuse_faults(function: Callable[..., Any], flags: Sequence[type | None], words: Sequence[str]) -> None:

@@ -38,11 +38,7 @@ class Verdict(NamedTuple):
 
 
 class Judge:
-    """Judges pairs of two feature sets. Pictures are decoded only where a scorer asks for pixels, and some are kept.
-
-    Raises:
-        UsageError: a scorer waits for the doubt of keypoints, and keypoints do not look
-    """
+    """Judges pairs of two feature sets. Pictures are decoded only where a scorer asks for pixels, and some are kept."""
 
     def __init__(
         self,

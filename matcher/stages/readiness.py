@@ -10,8 +10,9 @@ from matcher.images.table import list_pictures
 from matcher.models.cards import find_model, read_card
 from matcher.scoring.pair_model import ROOMS
 from matcher.settings import DescriptorSettings, Strategy
-from matcher.shortlist.rules import check_found, check_rules
+from matcher.shortlist.rules import check_rules
 from matcher.stages.predicting import load_fusion
+from matcher.stages.scoring import check_pair_model
 from matcher.views.choose import OVERLAYS
 
 
@@ -25,7 +26,7 @@ def check_ready(strategy: Strategy, *, queries: str | PathLike[str], references:
         read_card(weights_path(strategy.query_crop.detector, "overlay"))
     if (model := strategy.scorers.pair_model) is not None:
         read_card(find_model(model.model, ROOMS))
-        check_found(model.views or (), descriptor)
+        check_pair_model(strategy, model)
     for place, side in ((queries, "queries"), (references, "references")):
         list_pictures(place, side)
 

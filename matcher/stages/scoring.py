@@ -20,7 +20,7 @@ from matcher.images.table import ImageSet
 from matcher.scoring import pair_model
 from matcher.scoring.judge import NAMES, Judge
 from matcher.scoring.pair_model import PairJudge
-from matcher.settings import Strategy
+from matcher.settings import PairModelSettings, Strategy
 from matcher.shortlist.rules import check_found
 from matcher.stages.describing import ERRORS, IMAGES, Side, compare_descriptors, describe_path, load_crops, load_described, refuse
 from matcher.stages.job import Job
@@ -101,14 +101,19 @@ def add_columns(pairs: pa.Table, folder: Path, side: Side) -> pa.Table:
     return pairs
 
 
+def check_pair_model(strategy: Strategy, settings: PairModelSettings) -> None:
+    """UsageError if a strategy's pair model waits for keypoints that are off, or for views that are not there."""
+    if settings.doubt is not None and strategy.scorers.sift is None:
+        raise UsageError("scorers.pair_model.doubt waits for keypoints: give scorers.sift, or make doubt null")
+    check_found(settings.views or (), strategy.descriptor)
+
+
 def load_pair_judge(strategy: Strategy, job: Job) -> PairJudge | None:
     """Strategy -> its pair model, ready to judge; None if it names none."""
     settings = strategy.scorers.pair_model
     if settings is None:
         return None
-    if settings.doubt is not None and strategy.scorers.sift is None:
-        raise UsageError("scorers.pair_model.doubt waits for keypoints: give scorers.sift, or make doubt null")
-    check_found(settings.views or (), strategy.descriptor)
+    check_pair_model(strategy, settings)
     return PairJudge.load(settings, image_settings=strategy.images, cache=Path(job.cache) if job.cache else None)
 
 

@@ -9,6 +9,7 @@ from matcher.pipeline import ablate, run
 from matcher.settings import (
     CropSettings,
     DescriptorSettings,
+    Doubt,
     NearestViews,
     PairModelSettings,
     Scorers,
@@ -39,6 +40,10 @@ def changed(**settings):
         (
             changed(scorers=Scorers(pair_model=PairModelSettings(model="copydetect", views=[ViewPairs(query=["overlays"])]))),
             "wants the query view 'overlays'",
+        ),
+        (
+            changed(fusion="descriptor", scorers=Scorers(sift=None, pair_model=PairModelSettings(model="copydetect", doubt=Doubt()))),
+            "doubt waits for keypoints",
         ),
         (
             changed(descriptor=SHIPPED, shortlist=ShortlistSettings(descriptor=[NearestViews(query=["flip"])])),

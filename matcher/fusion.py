@@ -96,9 +96,10 @@ def write_fusion(path: str | Path, fusion: Fusion) -> None:
     write_json(Path(path), asdict(fusion))
 
 
-def fit(scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict[str, Any]) -> Fusion:
+def fit(scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict[str, Any]) -> tuple[Fusion, Column]:
     """Pair scores (P,) and their labels (P,) -> a logistic model, calibrated on logits of queries that it was not fitted on.
 
+    With it come the probabilities (P,) that those logits give: each by a model that saw none of the pair's query.
     Its terms are those of the scorers that looked at these pairs.
     MatcherError if there are fewer than 20 pairs of either kind or than FOLDS queries, or the evidence does not tell them apart.
     """
@@ -127,13 +128,14 @@ def fit(scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict
         raise MatcherError("this evidence does not tell copies from strangers: check the ground truth that these pairs were labelled with")
     model.fit(terms, is_copy)
     weights = model[-1].coef_[0] / model[0].scale_
-    return Fusion(
+    fusion = Fusion(
         weights=dict(zip(chosen, weights.tolist(), strict=True)),
         intercept=float(model[-1].intercept_[0] - weights @ model[0].mean_),
         slope=float(scale.coef_[0, 0]),
         offset=float(scale.intercept_[0]),
         card={**card, "copies": int(is_copy.sum()), "strangers": int((~is_copy).sum())},
     )
+    return fusion, scale.predict_proba(held_out[:, None])[:, 1]
 
 
 def looked_at(evidence: Evidence) -> Terms:

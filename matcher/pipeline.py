@@ -15,7 +15,7 @@ if MYPY:
     from matcher.metrics.evaluation import Evaluation
     from matcher.stages.ablating import Ablation
     from matcher.stages.comparing import Comparison
-    from matcher.stages.predicting import Fitted
+    from matcher.stages.fitting import Fitted
     from matcher.stages.running import RunSummary
 
 Side = Literal["query", "reference"]
@@ -323,7 +323,7 @@ def fit_fusion(pair_scores: Place, ground_truth: Place, output: Place, *, seed: 
         output: JSON file
         seed: of the folds
     """
-    from matcher.stages.predicting import fit_on
+    from matcher.stages.fitting import fit_on
 
     return fit_on(Path(pair_scores), ground_truth, Path(output), seed=seed)
 

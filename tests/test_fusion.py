@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.model_selection import GroupKFold
 
 from matcher.calibration import probability
 from matcher.errors import MatcherError
-from matcher.fusion import PROVED, TERMS, Fusion, fit, read_fusion, write_fusion
+from matcher.fusion import FOLDS, PROVED, TERMS, Fusion, fit, read_fusion, write_fusion
 from matcher.scoring.sift import NAMES
 from matcher.shipped import shipped
 from matcher.types import PairScores
@@ -155,7 +156,7 @@ def test_unknown_terms_and_missing_files_are_refused(tmp_path):
 
 def test_fit_recovers_what_separates():
     some, is_copy = labelled()
-    model = fit(some, is_copy, seed=0, card={"made_by": "test"})
+    model, _ = fit(some, is_copy, seed=0, card={"made_by": "test"})
     fresh, fresh_copy = labelled(seed=1)
     found = probability(model.logit(fresh), model)
     assert ((found > 0.5) == fresh_copy).mean() > 0.9
@@ -181,7 +182,7 @@ def test_a_scorer_that_did_not_look_gets_no_weight(blind, terms):
     for name, values in some.evidence.items():
         if name.startswith(blind):
             values[:] = np.nan
-    model = fit(some, is_copy, seed=0, card={})
+    model, _ = fit(some, is_copy, seed=0, card={})
     assert list(model.weights) == terms
     found = probability(model.logit(some), model)
     assert ((found > 0.5) == is_copy).mean() > 0.85
@@ -205,9 +206,20 @@ def test_fit_refuses_pairs_that_nobody_looked_at():
 
 def test_fit_depends_on_the_seed_only():
     some, is_copy = labelled()
-    assert fit(some, is_copy, seed=1, card={}) == fit(some, is_copy, seed=1, card={})
-    first, second = (fit(some, is_copy, seed=seed, card={}) for seed in (1, 2))
+    (first, by_first), (again, by_again) = (fit(some, is_copy, seed=1, card={}) for _ in range(2))
+    assert first == again and np.array_equal(by_first, by_again)
+    first, second = (fit(some, is_copy, seed=seed, card={})[0] for seed in (1, 2))
     assert first.weights == second.weights and first.slope != second.slope  # the seed deals the folds, no more
+
+
+def test_held_out_probabilities_are_those_of_models_that_did_not_see_the_query():
+    some, is_copy = labelled(200, 200)
+    model, held_out = fit(some, is_copy, seed=3, card={})
+    for seen, unseen in GroupKFold(FOLDS, shuffle=True, random_state=3).split(held_out, groups=some.query_id):
+        assert not {*some.query_id[seen]} & {*some.query_id[unseen]}
+        without, _ = fit(some.take(seen), is_copy[seen], seed=0, card={})
+        blind = replace(without, slope=model.slope, offset=model.offset)
+        assert np.allclose(probability(blind.logit(some.take(unseen)), blind), held_out[unseen], atol=1e-6)
 
 
 @pytest.mark.parametrize(("copies", "strangers"), [(19, 100), (100, 19), (0, 50), (0, 0)])
@@ -228,6 +240,6 @@ def test_fit_refuses_evidence_that_speaks_against_copies_on_held_out_queries():
     blind = {name: np.random.default_rng(5).permutation(values) for name, values in some.evidence.items()}
     noise = PairScores(query_id=some.query_id, reference_id=some.reference_id, frame=some.frame, evidence=blind)
     try:
-        assert fit(noise, is_copy, seed=0, card={}).slope > 0
+        assert fit(noise, is_copy, seed=0, card={})[0].slope > 0
     except MatcherError as error:
         assert "does not tell copies from strangers" in str(error)

@@ -35,6 +35,10 @@ def test_the_model_and_its_card(fitted):
     assert made.path == folder / "models" / "mine.json"
     assert content["card"]["copies"] >= 20 and content["card"]["strangers"] >= 20 and content["slope"] > 0
     assert content["weights"] == made.as_dict()["weights"] and str(made.path) in str(made)
+    held_out = content["card"]["held_out"]
+    assert set(held_out) == {"micro_ap", "recall_at_p90", "calibration_error"}
+    assert all(numbers["low"] <= numbers["value"] <= numbers["high"] for name, numbers in held_out.items() if name != "calibration_error")
+    assert held_out["micro_ap"]["value"] > 0.8 and f"{held_out['micro_ap']['value']:.4f}" in str(made)
     again = pipeline.fit_fusion(folder / "out" / "pair_scores", folder / "made" / "ground_truth.csv", folder / "again.json")
     assert again.path.read_bytes() == made.path.read_bytes()
 

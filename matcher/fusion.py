@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,13 @@ COUNT_TERMS: Terms = {
     "log_count": lambda e: np.log1p(number(e, "match_count")),
 }
 TERMS = SIFT_TERMS | DESCRIPTOR_TERMS | PAIR_TERMS | COUNT_TERMS
-# Evidence that a scorer always gives -> its terms.
-SCORERS = {"sift_inliers": SIFT_TERMS, "descriptor_similarity": DESCRIPTOR_TERMS, "pair_logit": PAIR_TERMS, "match_count": COUNT_TERMS}
+# Scorer -> evidence that it always gives, and its terms.
+SCORERS = {
+    "sift": ("sift_inliers", SIFT_TERMS),
+    "sub_image": ("descriptor_similarity", DESCRIPTOR_TERMS),
+    "pair_model": ("pair_logit", PAIR_TERMS),
+    "match_count": ("match_count", COUNT_TERMS),
+}
 
 
 @dataclass(frozen=True)
@@ -96,11 +101,13 @@ def write_fusion(path: str | Path, fusion: Fusion) -> None:
     write_json(Path(path), asdict(fusion))
 
 
-def fit(scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict[str, Any]) -> tuple[Fusion, Column]:
+def fit(
+    scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict[str, Any], scorers: Sequence[str] | None = None
+) -> tuple[Fusion, Column]:
     """Pair scores (P,) and their labels (P,) -> a logistic model, calibrated on logits of queries that it was not fitted on.
 
     With it come the probabilities (P,) that those logits give: each by a model that saw none of the pair's query.
-    Its terms are those of the scorers that looked at these pairs.
+    Its terms are those of the scorers that looked at these pairs, or of those of them that are named (names of SCORERS).
     MatcherError if there are fewer than 20 pairs of either kind or than FOLDS queries, or the evidence does not tell them apart.
     """
     from sklearn.linear_model import LogisticRegression
@@ -116,7 +123,7 @@ def fit(scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict
         raise MatcherError(f"{queries} queries are too few to fit a fusion model: {FOLDS} are needed")
     evidence = {name: np.asarray(values, dtype=np.float64) for name, values in scores.evidence.items()}
     try:
-        chosen = looked_at(evidence)
+        chosen = looked_at(evidence, SCORERS if scorers is None else scorers)
         terms = np.stack([term(evidence) for term in chosen.values()], axis=1)
     except KeyError as error:
         raise lacking(error) from error
@@ -138,9 +145,11 @@ def fit(scores: PairScores, is_copy: NDArray[np.bool_], *, seed: int, card: dict
     return fusion, scale.predict_proba(held_out[:, None])[:, 1]
 
 
-def looked_at(evidence: Evidence) -> Terms:
-    """Evidence -> the terms of every scorer that looked at a pair. KeyError if a scorer's column is missing, MatcherError if none did."""
-    chosen = [terms for name, terms in SCORERS.items() if np.isfinite(evidence[name]).any()]
+def looked_at(evidence: Evidence, scorers: Iterable[str]) -> Terms:
+    """Evidence, names of scorers -> terms of those that looked at a pair. KeyError if a column is missing, MatcherError if none did."""
+    chosen = [terms for name, terms in map(SCORERS.__getitem__, scorers) if np.isfinite(evidence[name]).any()]
     if not chosen:
-        raise MatcherError("no scorer looked at these pairs: score them with keypoints, match counts, a descriptor or a pair model")
+        raise MatcherError(
+            f"none of {', '.join(scorers)} looked at these pairs: score them with keypoints, match counts, a descriptor or a pair model"
+        )
     return {name: term for terms in chosen for name, term in terms.items()}

@@ -19,6 +19,7 @@ if MYPY:
     from matcher.stages.running import RunSummary
 
 Side = Literal["query", "reference"]
+ScorerName = Literal["sift", "sub_image", "pair_model", "match_count"]
 Place = str | PathLike[str]
 
 
@@ -314,18 +315,19 @@ def whiten(descriptor: Place, photos: Place, output: Place, *, size: int | None 
     return fold_whitening(descriptor, photos, output, size=size, pictures=pictures, seed=seed)
 
 
-def fit_fusion(pair_scores: Place, ground_truth: Place, output: Place, *, seed: int = 0) -> Fitted:
+def fit_fusion(pair_scores: Place, ground_truth: Place, output: Place, *, scorers: list[ScorerName] | None = None, seed: int = 0) -> Fitted:
     """Labelled pair scores -> the fusion model that `fuse` and `calibrate` use.
 
     Args:
         pair_scores: the folder that `score` or `run` wrote, on pairs that `synthesize` made; never those of an evaluation
         ground_truth: CSV with query_id,reference_id
         output: JSON file
+        scorers: whose evidence counts; null = that of all who looked at these pairs
         seed: of the folds
     """
     from matcher.stages.fitting import fit_on
 
-    return fit_on(Path(pair_scores), ground_truth, Path(output), seed=seed)
+    return fit_on(Path(pair_scores), ground_truth, Path(output), scorers=scorers, seed=seed)
 
 
 def ablate(

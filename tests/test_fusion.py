@@ -188,6 +188,14 @@ def test_a_scorer_that_did_not_look_gets_no_weight(blind, terms):
     assert ((found > 0.5) == is_copy).mean() > 0.85
 
 
+def test_only_the_named_scorers_get_weight():
+    some, is_copy = labelled()
+    assert list(fit(some, is_copy, seed=0, card={}, scorers=["pair_model", "sub_image"])[0].weights) == ["pair", "similarity"]
+    some.evidence["match_count"][:] = np.nan
+    with pytest.raises(MatcherError, match="none of match_count looked at these pairs"):
+        fit(some, is_copy, seed=0, card={}, scorers=["match_count"])
+
+
 def test_a_model_of_keypoints_does_not_see_the_descriptor():
     some, keypoints = scores(), read_fusion(shipped("checkpoints", "fusion/keypoints.json"))
     without = scores(descriptor_similarity=np.full(6, np.nan))
@@ -199,7 +207,8 @@ def test_fit_refuses_pairs_that_nobody_looked_at():
     for name in (*NAMES, "descriptor_similarity", "pair_logit", "match_count"):
         some.evidence[name][:] = np.nan
     with pytest.raises(
-        MatcherError, match="no scorer looked at these pairs: score them with keypoints, match counts, a descriptor or a pair model"
+        MatcherError,
+        match="none of sift, sub_image, pair_model, match_count looked at these pairs: score them",
     ):
         fit(some, is_copy, seed=0, card={})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -46,7 +47,7 @@ class Fitted:
         return "\n".join([*lines, str(self.path)])
 
 
-def fit_on(pair_scores: Path, ground_truth: str | PathLike[str], output: Path, *, seed: int) -> Fitted:
+def fit_on(pair_scores: Path, ground_truth: str | PathLike[str], output: Path, *, scorers: Sequence[str] | None, seed: int) -> Fitted:
     """Stage of pair scores and the truth about them -> a fusion model in ``output``.
 
     Left out are identical pictures, which teach nothing, and strangers that share their pixels: collections of photographs
@@ -68,7 +69,7 @@ def fit_on(pair_scores: Path, ground_truth: str | PathLike[str], output: Path, *
         "seed": seed,
         "strangers_left_out": int(repeated.sum()),
     }
-    fusion, held_out = fit(scores.take(telling), is_copy[telling], seed=seed, card=card)
+    fusion, held_out = fit(scores.take(telling), is_copy[telling], seed=seed, card=card, scorers=scorers)
     measured = measure_held_out(scores.take(telling), is_copy[telling], held_out, seed=seed)
     fusion = replace(fusion, card={**fusion.card, "held_out": {name: asdict(interval) for name, interval in measured.items()}})
     output.parent.mkdir(parents=True, exist_ok=True)

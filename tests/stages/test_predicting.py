@@ -70,6 +70,17 @@ def test_too_few_pairs_are_refused(finished, library, command, tmp_path):
     assert code == 1 and "too few" in complaint and not (tmp_path / "model.json").exists()
 
 
+def test_the_scorers_whose_evidence_counts(fitted, command, tmp_path):
+    folder, made = fitted
+    words = ("--pair-scores", folder / "out" / "pair_scores", "--ground-truth", folder / "made" / "ground_truth.csv")
+    code, shown, _ = command("fit-fusion", *words, "--output", tmp_path / "mine.json", "--scorers", "[sift]")
+    assert code == 0 and json.loads((tmp_path / "mine.json").read_text())["weights"] == made.fusion.weights and "held out" in shown
+    code, _, complaint = command("fit-fusion", *words, "--output", tmp_path / "no.json", "--scorers", "[pair_model]")
+    assert code == 1 and "none of pair_model looked" in complaint
+    code, _, complaint = command("fit-fusion", *words, "--output", tmp_path / "no.json", "--scorers", "[magic]")
+    assert code == 2 and "magic" in complaint and "sub_image" in complaint
+
+
 @pytest.mark.parametrize(("name", "told"), [("keypoint", "fusion/keypoints.json"), ("absent.json", "absent.json")])
 def test_a_model_that_is_not_there(finished, command, tmp_path, name, told):
     words = ("--pair_scores", finished[0] / "pair_scores", "--output", tmp_path / "fused.parquet", f"--strategy.fusion={name}")

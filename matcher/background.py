@@ -27,7 +27,7 @@ from matcher.images.decode import content_key, decode, read_bytes
 from matcher.images.table import read_images
 from matcher.settings import DescriptorSettings, Strategy
 from matcher.storage.aside import write_aside
-from matcher.types import Descriptors, Float, Pictures
+from matcher.types import Float, Pictures
 
 KIND, HEADER = "Background", "matcher"  # the class in the header, and the header's key in the file's metadata
 CHUNK = 4096  # query views compared at a time
@@ -108,16 +108,16 @@ def of_pictures(rows: ArrayLike, file_keys: Sequence[str], pixel_keys: Sequence[
     return Background(np.asarray(rows, dtype=np.float32), keys, card)
 
 
-def query_penalty(queries: Descriptors, references: Pictures, settings: DescriptorSettings) -> Float:
-    """Query views (V,), and the references that will be evaluated -> what is taken off each view's similarities (V,).
+def load_background(settings: DescriptorSettings, references: Pictures) -> Background | None:
+    """Settings, and the references that will be evaluated -> the background; None if the settings name none.
 
-    All are 0 if the settings name no background. MatcherError if a background picture is among the references.
+    MatcherError if one of its pictures is among the references.
     """
-    if settings.background is None or not len(queries):
-        return np.zeros(len(queries), dtype=np.float32)
+    if settings.background is None:
+        return None
     background = Background.load(weights_path(settings.background, "background"), made_by=made_by(settings))
     background.refuse_references(references)
-    return background.penalty(queries.rows, weight=settings.background_weight, nearest=settings.background_nearest)
+    return background
 
 
 def background_print(settings: DescriptorSettings) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def make_background(
     keys = list(in_order(partial(keys_of, strategy=strategy), good.path.tolist(), workers=workers))
     card = {
         "descriptor": made_by(settings),
-        "backbone": settings.backbone,
+        "backbone": " beside ".join(settings.members),
         "photos": Path(photos).name,
         "pictures": len(found),
         "seed": seed,

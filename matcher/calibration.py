@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from matcher.fusion import Fusion
 from matcher.geometry import covered_share, invert, is_mirrored
-from matcher.types import PairScores, Predictions
+from matcher.shortlist.neighbours import first_seen, rank_within
+from matcher.types import PairScores, Predictions, Text
 
 
 def probability(logit: NDArray[np.float64], fusion: Fusion) -> NDArray[np.float64]:
@@ -16,14 +17,27 @@ def probability(logit: NDArray[np.float64], fusion: Fusion) -> NDArray[np.float6
     return 1 / (1 + np.exp(-calibrated))
 
 
-def likeliest_first(scores: PairScores, logit: NDArray[np.float64], fusion: Fusion) -> NDArray[np.int64]:
-    """Pair scores (P,) and their logits (P,) -> rows (P,) in the order of their predictions; equal ones in the order of their ids."""
-    return np.lexsort((scores.reference_id, scores.query_id, -probability(logit, fusion)))
+def likeliest_first(scores: PairScores, logit: NDArray[np.float64], fusion: Fusion, *, answers: int | None = None) -> NDArray[np.int64]:
+    """Pair scores (P,) and their logits (P,) -> rows in the order of their predictions; equal ones in the order of their ids.
+
+    All rows, or the first ``answers`` of each query.
+    """
+    order = np.lexsort((scores.reference_id, scores.query_id, -probability(logit, fusion)))
+    return order if answers is None else order[place_within(scores.query_id[order]) < answers]
 
 
-def predict(scores: PairScores, logit: NDArray[np.float64], fusion: Fusion) -> Predictions:
-    """Pair scores (P,) and their logits (P,) -> predictions, likeliest first."""
-    order = likeliest_first(scores, logit, fusion)
+def place_within(groups: Text) -> NDArray[np.int64]:
+    """Group of each row (N,) -> how many rows of the same group stand before it, (N,)."""
+    number = first_seen(groups)
+    order = np.argsort(number, kind="stable")
+    place = np.empty(len(groups), dtype=np.int64)
+    place[order] = rank_within(number[order])
+    return place
+
+
+def predict(scores: PairScores, logit: NDArray[np.float64], fusion: Fusion, *, answers: int | None = None) -> Predictions:
+    """Pair scores (P,) and their logits (P,) -> predictions, likeliest first; all, or at most ``answers`` a query."""
+    order = likeliest_first(scores, logit, fusion, answers=answers)
     scores, found = scores.take(order), probability(logit, fusion)[order]
     known = np.asarray(np.isfinite(scores.frame).all(axis=(1, 2)))
     on_reference = [covered_share(frame) if ok else np.nan for frame, ok in zip(scores.frame, known, strict=True)]

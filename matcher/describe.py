@@ -8,7 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,8 +31,10 @@ from matcher.views.render import Pixels, render_many
 if TYPE_CHECKING:  # torch comes with the models, not with this module
     from matcher.images.table import ImageSet
     from matcher.models.descriptor import Descriptor
+    from matcher.models.ensemble import Ensemble
     from matcher.models.overlay_yolo import OverlayDetector
 
+GREY = "grey:"  # before the name of a descriptor that is shown pictures without colours
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -43,7 +45,7 @@ def describe_views(
     *,
     image_settings: ImageSettings,
     names: Sequence[str],
-    model: Descriptor,
+    model: Descriptor | Ensemble,
     detector: OverlayDetector | None = None,
     workers: int = 1,
 ) -> tuple[Descriptors, Errors]:
@@ -169,13 +171,17 @@ def gather(views: Views, rows: NDArray[np.float32]) -> Descriptors:
     return Descriptors(image_id=views.image_id, frame=views.frame, kind=views.kind, confidence=views.confidence, rows=rows)
 
 
-def load_model(settings: DescriptorSettings) -> Descriptor:
-    """Settings -> the descriptor, on the GPU if there is one."""
+def load_model(settings: DescriptorSettings) -> Descriptor | Ensemble:
+    """Settings -> the descriptor or the ensemble, on the GPU if there is one."""
     from matcher.models.descriptor import Descriptor
+    from matcher.models.ensemble import Ensemble
     from matcher.models.inference import make_ready
 
-    model = Descriptor.from_settings(settings)
-    return make_ready(model, model)
+    grey = [name.startswith(GREY) for name in settings.members]
+    models = [Descriptor.from_settings(replace(settings, backbone=name.removeprefix(GREY))) for name in settings.members]
+    for model in models:
+        make_ready(model, model)
+    return Ensemble(models, grey) if len(models) > 1 or grey[0] else models[0]
 
 
 def load_detector(settings: DescriptorSettings, names: Sequence[str]) -> OverlayDetector | None:
@@ -196,14 +202,21 @@ def find_detector(name: str) -> OverlayDetector:
 
 def made_by(settings: DescriptorSettings) -> str:
     """Settings -> what names the numbers that the descriptor gives: a digest where its weights lie in files, else its name and seed."""
-    if (path := find_checkpoint(settings.backbone)) is not None:
+    return " beside ".join(member_made_by(name, settings) for name in settings.members)
+
+
+def member_made_by(name: str, settings: DescriptorSettings) -> str:
+    """Name of one descriptor -> likewise."""
+    if name.startswith(GREY):
+        return f"grey pictures by {member_made_by(name.removeprefix(GREY), settings)}"
+    if (path := find_checkpoint(name)) is not None:
         return f"checkpoint {card_digest(path)}"
     weights = "trained weights" if settings.weights else f"random weights of seed {settings.seed}"
-    folder = Path(settings.backbone).expanduser()
+    folder = Path(name).expanduser()
     if folder.is_dir():
         files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
         return f"folder {digest(b''.join(file.read_bytes() for file in files))}, {weights}, size {settings.size}"
-    return f"{settings.backbone}, {weights}, size {settings.size}"
+    return f"{name}, {weights}, size {settings.size}"
 
 
 def card_digest(path: Path) -> str:

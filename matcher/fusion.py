@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matcher.errors import MatcherError
+from matcher.scoring.pair_model import SUREST
 from matcher.storage.aside import read_json, write_json
 from matcher.types import PairScores
 
 Column = NDArray[np.float64]
 Evidence = Mapping[str, Column]
 FOLDS = 5  # the model is calibrated on logits of queries that were held out, a fifth at a time
-SUREST = 12.0  # a pair model's logit counts no further than this, either way
 PROVED = 9.21  # logit of 0.9999: the least that an identical or untouched picture gets
 
 
@@ -38,6 +38,7 @@ DESCRIPTOR_TERMS: Terms = {
 }
 PAIR_TERMS: Terms = {
     "pair": lambda e: np.clip(number(e, "pair_logit"), -SUREST, SUREST),
+    "pair_mean": lambda e: number(e, "pair_mean"),
 }
 COUNT_TERMS: Terms = {
     "log_count": lambda e: np.log1p(number(e, "match_count")),

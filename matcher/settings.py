@@ -85,7 +85,8 @@ class DescriptorSettings:
     """A global descriptor: a backbone by name, which views of the pictures it sees, and what precision.
 
     Args:
-        backbone: a checkpoint file, the bare name of one in checkpoints/descriptor, "timm:NAME", "transformers:NAME" or a local folder
+        backbone: a checkpoint file, the bare name of one in checkpoints/descriptor, "timm:NAME", "transformers:NAME" or a local folder;
+            "grey:" before it shows it pictures without colours; a list of such names is an ensemble, whose similarity is the mean of theirs
         weights: load trained weights (from the folder, the local cache, or the hub); false = random weights, for tests
         seed: of random weights
         size: side of the square input in pixels; null = what the backbone asks for
@@ -102,7 +103,7 @@ class DescriptorSettings:
         background_nearest: nearest background pictures whose mean similarity that is
     """
 
-    backbone: str
+    backbone: list[str] | str
     weights: bool = True
     seed: int = 0
     size: int | None = None
@@ -115,6 +116,15 @@ class DescriptorSettings:
     background: str | None = None
     background_weight: float = 1.0
     background_nearest: int = 3
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise UsageError("backbone names no descriptor")
+
+    @property
+    def members(self) -> list[str]:
+        """The names in ``backbone``, one or several."""
+        return [self.backbone] if isinstance(self.backbone, str) else self.backbone
 
 
 @dataclass(frozen=True)
@@ -141,13 +151,15 @@ class NearestViews(ViewPairs):
     Args:
         per_query: references that a query keeps, the nearest ones
         each: every view of the query keeps so many
+        votes: each descriptor of an ensemble has its own list, and what this many of them hold is kept; null = one list, by the mean
     """
 
     per_query: int = 10
     each: bool = False
+    votes: int | None = None
 
     def __post_init__(self) -> None:
-        at_least(self, per_query=1)
+        at_least(self, per_query=1, votes=1)
 
 
 @dataclass(frozen=True)
@@ -428,6 +440,7 @@ class Strategy:
         budget: how many candidates are judged
         scorers: who judges a pair
         fusion: JSON file made by `matcher fit_fusion`; a bare name is looked up in checkpoints/fusion
+        answers: references that a query is answered with at most, the likeliest; null = all that were judged
     """
 
     images: ImageSettings = field(default_factory=ImageSettings)
@@ -440,3 +453,7 @@ class Strategy:
     budget: Budget = field(default_factory=Budget)
     scorers: Scorers = field(default_factory=Scorers)
     fusion: str = "keypoints"
+    answers: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least(self, answers=1)

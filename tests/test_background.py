@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from matcher.background import Background, background_print, keys_of, make_background, of_pictures, query_penalty
+from matcher.background import Background, background_print, keys_of, load_background, make_background, of_pictures
 from matcher.describe import load_model, made_by
 from matcher.errors import ImageError, MatcherError, StaleStageError, UsageError
 from matcher.features import describe_picture
@@ -120,21 +120,21 @@ def test_references_among_the_background_are_refused(file_key, pixel_key):
 
 
 def test_without_a_background_nothing_is_taken_off():
-    assert query_penalty(views(unit(3)), STRANGERS, SETTINGS).tolist() == [0, 0, 0] and background_print(SETTINGS) == {}
+    assert load_background(SETTINGS, STRANGERS) is None and background_print(SETTINGS) == {}
 
 
 def test_settings_find_weigh_and_name_the_file(tmp_path):
     some = background(descriptor=made_by(SETTINGS))
     some.save(tmp_path / "mine.safetensors")
     settings = replace(SETTINGS, background=str(tmp_path / "mine.safetensors"), background_weight=0.5, background_nearest=4)
-    rows = unit(3)
-    assert np.allclose(query_penalty(views(rows), STRANGERS, settings), some.penalty(rows, weight=0.5, nearest=4), atol=1e-3)
+    found = load_background(settings, STRANGERS)
+    assert np.allclose(found.rows, some.rows, atol=1e-3) and found.card == some.card
     before = background_print(settings)
     assert before["weight"] == 0.5 and before["nearest"] == 4
     background(20, descriptor=made_by(SETTINGS)).save(tmp_path / "mine.safetensors")
     assert background_print(settings)["digest"] != before["digest"]
     with pytest.raises(StaleStageError, match="was made by another descriptor"):
-        query_penalty(views(rows), STRANGERS, replace(settings, seed=1))
+        load_background(replace(settings, seed=1), STRANGERS)
     with pytest.raises(MatcherError, match=r"cannot read the background .*background/absent\.safetensors"):
         background_print(replace(SETTINGS, background="absent"))
 

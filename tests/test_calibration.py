@@ -54,6 +54,19 @@ def test_equal_ones_come_in_the_order_of_their_ids():
     assert list(zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True)) == [("a", "y"), ("a", "z"), ("b", "w"), ("b", "x")]
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.floats(-5, 5)), max_size=20), st.integers(1, 4))
+def test_no_more_answers_than_asked_for(rows, answers):
+    some = scores([NONE] * len(rows), queries=[f"q{query}" for query, _ in rows])
+    logits = np.array([logit for _, logit in rows])
+    every, few = predict(some, logits, MODEL), predict(some, logits, MODEL, answers=answers)
+    seen, expected = {}, []
+    for query, reference in zip(every.query_id.tolist(), every.reference_id.tolist(), strict=True):
+        seen[query] = seen.get(query, 0) + 1
+        expected += [(query, reference)] if seen[query] <= answers else []
+    assert list(zip(few.query_id.tolist(), few.reference_id.tolist(), strict=True)) == expected
+
+
 def test_covered_shares():
     crop, paste = from_box(0.25, 0, 0.75, 0.5), from_box(-0.5, -1, 1.5, 1)
     found = predict(scores([crop, paste, identity(), crop @ turn(1)]), np.array([4.0, 3, 2, 1]), MODEL)

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from matcher.describe import Looks, describe_views, in_order, made_by, weights_path
+from matcher.describe import Looks, describe_views, in_order, load_model, made_by, weights_path
 from matcher.errors import UsageError
 from matcher.geometry import compose, from_box, to_box, turn
 from matcher.images.table import ImageSet
 from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
+from matcher.models.ensemble import Ensemble
 from matcher.settings import BoxRules, DescriptorSettings, ImageSettings, ProposalRules
 from matcher.views.plan import plan
 from matcher.views.render import render
@@ -220,3 +221,14 @@ def test_folders_of_weights_are_named_by_their_content(tmp_path):
 def test_bare_names_lie_in_the_checkpoints():
     assert weights_path("a", "overlay").parts[-3:] == ("checkpoints", "overlay", "a.safetensors")
     assert str(weights_path("b/c.safetensors", "overlay")) == "b/c.safetensors"
+
+
+def test_an_ensemble_is_named_by_its_members_and_what_they_see():
+    both = replace(SETTINGS, backbone=["timm:test_vit", "grey:timm:test_resnet"])
+    alone = [made_by(replace(SETTINGS, backbone=name)) for name in ("timm:test_vit", "timm:test_resnet")]
+    assert made_by(both) == f"{alone[0]} beside grey pictures by {alone[1]}"
+    assert made_by(replace(SETTINGS, backbone=["timm:test_vit"])) == alone[0]
+    assert isinstance(load_model(replace(SETTINGS, backbone=["timm:test_vit"])), Descriptor)
+    assert isinstance(load_model(replace(SETTINGS, backbone="grey:timm:test_vit")), Ensemble)
+    with pytest.raises(UsageError, match="backbone names no descriptor"):
+        replace(SETTINGS, backbone=[])

@@ -14,7 +14,7 @@ from matcher.shipped import shipped
 from matcher.types import PairScores
 
 MODEL = Fusion(
-    weights=dict(zip(TERMS, (0.7, 4.2, 6.4, 5.0, 0.4, 0.9), strict=True)), intercept=-7.4, slope=0.8, offset=0.3, card={"by": "test"}
+    weights=dict(zip(TERMS, (0.7, 4.2, 6.4, 5.0, 0.4, 0.2, 0.9), strict=True)), intercept=-7.4, slope=0.8, offset=0.3, card={"by": "test"}
 )
 
 
@@ -22,7 +22,7 @@ def scores(count=6, seed=0, **changed):
     rng = np.random.default_rng(seed)
     evidence = {name: rng.random(count) * (40 if name in NAMES[:3] else 1) for name in NAMES}
     evidence |= {"identical": np.zeros(count), "untouched": np.zeros(count), "descriptor_similarity": rng.uniform(-1, 1, count)}
-    evidence |= {"pair_logit": rng.normal(0, 9, count), "match_count": rng.integers(0, 90, count)}
+    evidence |= {"pair_logit": rng.normal(0, 9, count), "pair_mean": rng.normal(-2, 9, count), "match_count": rng.integers(0, 90, count)}
     return PairScores(
         query_id=[f"q{n}" for n in range(count)],
         reference_id=[f"r{n % 3}" for n in range(count)],
@@ -41,6 +41,7 @@ def labelled(copies=60, strangers=140, seed=0):
     similarity = strength + rng.normal(0, 0.1, len(is_copy)) - 0.5
     evidence |= {"identical": np.zeros(len(is_copy)), "untouched": np.zeros(len(is_copy)), "descriptor_similarity": similarity}
     evidence["pair_logit"] = 8 * strength - 4 + rng.normal(0, 1, len(is_copy))
+    evidence["pair_mean"] = evidence["pair_logit"] - rng.exponential(2, len(is_copy))
     evidence["match_count"] = np.round(80 * np.clip(strength + rng.normal(0, 0.1, len(is_copy)), 0, 1))
     ids = [f"q{n // 2}" for n in range(len(is_copy))]
     references = [f"r{n}" for n in range(len(is_copy))]
@@ -53,6 +54,7 @@ def test_the_logit_agrees_with_a_slow_sum():
     some.evidence["sift_agreeing"][1] = np.nan
     some.evidence["descriptor_similarity"][2] = np.nan
     some.evidence["pair_logit"][:4] = [np.nan, 40, -40, 5]
+    some.evidence["pair_mean"][:4] = [np.nan, 10, -12, 2]
     some.evidence["match_count"][3] = np.nan
     for row, logit in enumerate(MODEL.logit(some).tolist()):
         e = {name: 0.0 if math.isnan(values[row]) else float(values[row]) for name, values in some.evidence.items()}
@@ -62,6 +64,7 @@ def test_the_logit_agrees_with_a_slow_sum():
             "agreeing": e["sift_agreeing"],
             "similarity": e["descriptor_similarity"],
             "pair": min(max(e["pair_logit"], -12), 12),
+            "pair_mean": e["pair_mean"],
             "log_count": math.log(1 + e["match_count"]),
         }
         assert logit == pytest.approx(MODEL.intercept + sum(MODEL.weights[name] * value for name, value in terms.items()), abs=1e-5)
@@ -94,7 +97,9 @@ def test_the_floor_lifts_and_never_lowers():
     assert np.allclose(lifted[[0, 2]], PROVED) and (lifted[[1, 3]] < -20).all()
 
 
-@pytest.mark.parametrize("missing", ["sift_support", "descriptor_similarity", "pair_logit", "match_count", "identical", "untouched"])
+@pytest.mark.parametrize(
+    "missing", ["sift_support", "descriptor_similarity", "pair_logit", "pair_mean", "match_count", "identical", "untouched"]
+)
 def test_missing_evidence_is_said(missing):
     some = scores()
     less = PairScores(
@@ -170,8 +175,8 @@ def test_fit_recovers_what_separates():
 @pytest.mark.parametrize(
     ("blind", "terms"),
     [
-        ("sift", ["similarity", "pair", "log_count"]),
-        ("descriptor", [*list(TERMS)[:3], "pair", "log_count"]),
+        ("sift", ["similarity", "pair", "pair_mean", "log_count"]),
+        ("descriptor", [*list(TERMS)[:3], "pair", "pair_mean", "log_count"]),
         ("pair", [*list(TERMS)[:4], "log_count"]),
         ("match", list(TERMS)[:-1]),
         (("sift", "descriptor", "pair"), ["log_count"]),
@@ -190,7 +195,7 @@ def test_a_scorer_that_did_not_look_gets_no_weight(blind, terms):
 
 def test_only_the_named_scorers_get_weight():
     some, is_copy = labelled()
-    assert list(fit(some, is_copy, seed=0, card={}, scorers=["pair_model", "sub_image"])[0].weights) == ["pair", "similarity"]
+    assert list(fit(some, is_copy, seed=0, card={}, scorers=["pair_model", "sub_image"])[0].weights) == ["pair", "pair_mean", "similarity"]
     some.evidence["match_count"][:] = np.nan
     with pytest.raises(MatcherError, match="none of match_count looked at these pairs"):
         fit(some, is_copy, seed=0, card={}, scorers=["match_count"])
@@ -204,7 +209,7 @@ def test_a_model_of_keypoints_does_not_see_the_descriptor():
 
 def test_fit_refuses_pairs_that_nobody_looked_at():
     some, is_copy = labelled()
-    for name in (*NAMES, "descriptor_similarity", "pair_logit", "match_count"):
+    for name in (*NAMES, "descriptor_similarity", "pair_logit", "pair_mean", "match_count"):
         some.evidence[name][:] = np.nan
     with pytest.raises(
         MatcherError,

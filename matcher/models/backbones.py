@@ -91,17 +91,18 @@ def load_backbone(settings: DescriptorSettings) -> Backbone:
     MatcherError if the weights cannot be had or do not fit; UsageError if the name cannot be right. Random weights
     (``weights: false``) come from ``settings.seed`` and leave torch's own generator as it was.
     """
-    kind, _, name = settings.backbone.partition(":")
+    (named,) = settings.members
+    kind, _, name = named.partition(":")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         if kind == "timm" and name:
             return load_timm(name, settings)
         if kind == "transformers" and name:
             return load_transformers(name, settings)
-        folder = Path(settings.backbone).expanduser()
-        if settings.backbone and folder.is_dir():
+        folder = Path(named).expanduser()
+        if named and folder.is_dir():
             return load_folder(folder, settings)
-    raise UsageError(f"backbone {settings.backbone!r} is neither timm:NAME, nor transformers:NAME, nor a folder that exists")
+    raise UsageError(f"backbone {named!r} is neither timm:NAME, nor transformers:NAME, nor a folder that exists")
 
 
 def load_folder(folder: Path, settings: DescriptorSettings) -> Backbone:

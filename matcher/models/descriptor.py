@@ -47,7 +47,8 @@ class Descriptor(Publishable, nn.Module):
 
         UsageError if the backbone is a checkpoint and another setting contradicts it.
         """
-        path = find_checkpoint(settings.backbone)
+        (name,) = settings.members
+        path = find_checkpoint(name)
         if path is None:
             return cls(load_backbone(settings))
         model = checkpoint.load(path, kind=cls.__name__)

@@ -162,6 +162,7 @@ PHRASES: dict[str, Callable[[float, Mapping[str, float]], str]] = {
     "pair_covered_query": _pair_covered,
     "descriptor_similarity": _similarity,
     "pair_covered_reference": _said_before,
+    "pair_mean": _said_before,
     "sift_agreeing": _agreeing,
     "sift_matches": _said_before,
     "sift_support": _said_before,

@@ -22,7 +22,7 @@ from matcher.scoring.pair_model import Finding, PairJudge, view_pairs
 from matcher.scoring.second_look import SecondLook, leaves_doubt
 from matcher.scoring.sub_image import SubImage
 from matcher.settings import Strategy
-from matcher.shortlist.neighbours import PairSimilarity
+from matcher.shortlist.similarity import PairSimilarity
 
 PICTURES = 256  # decoded pictures kept at hand
 NAMES = ("identical", "untouched", *sift.NAMES, "descriptor_similarity", *pair_model.NAMES, *counts.NAMES)

@@ -23,14 +23,15 @@ from matcher.scoring.encoded_views import EncodedViews, View, fill
 from matcher.scoring.patches import locate
 from matcher.scoring.sub_image import SubImage, log_mean_exp
 from matcher.settings import ImageSettings, PairModelSettings, ViewPairs
-from matcher.shortlist.neighbours import PairSimilarity
+from matcher.shortlist.similarity import PairSimilarity
 from matcher.types import Pictures, Views
 from matcher.views.choose import frames_of
 
 if TYPE_CHECKING:  # torch comes with the models, not with this module
     from matcher.models.pair_model import Cached, PairModel, Verdict
 
-NAMES = ("pair_logit", "pair_covered_query", "pair_covered_reference")
+NAMES = ("pair_logit", "pair_mean", "pair_covered_query", "pair_covered_reference")
+SUREST = 12.0  # a logit counts no further than this in a mean and in a fusion, either way
 ROOMS = ("token_fusion", "concat_vit")
 
 
@@ -86,7 +87,8 @@ class PairJudge:
     def judge(self, pairs: Sequence[Sequence[ViewPair]]) -> list[Finding | ImageError]:
         """The view pairs of each pair of pictures -> a finding for each, or the error of a picture that cannot be used.
 
-        pair_logit: over the view pairs, as the settings combine them; the rest is said of the one with the largest.
+        pair_logit: over the view pairs, as the settings combine them; pair_mean: the mean of their logits, so that a fusion may
+        learn how much one view counts against all. The rest is said of the one with the largest.
         pair_covered_query, pair_covered_reference: share (0 to 1) of the view's patches that lie in the other view; NaN, and no
         frame, if the model does not tell.
         """
@@ -138,13 +140,13 @@ def conclude(views: Sequence[ViewPair], told: Sequence[Told], *, combine: str = 
     logits = np.array([said.logit - met.handicap for met, said in zip(views, told, strict=True)])
     row = int(logits.argmax())
     met, best = views[row], told[row]
-    logit = float(logits[row]) if combine == "largest" else log_mean_exp(logits)
+    said = float(logits[row]) if combine == "largest" else log_mean_exp(logits), float(np.clip(logits, -SUREST, SUREST).mean())
     if best.to_reference is None or best.to_query is None:
-        return Finding(dict(zip(NAMES, (logit, np.nan, np.nan), strict=True)), None)
+        return Finding(dict(zip(NAMES, (*said, np.nan, np.nan), strict=True)), None)
     covered = (float(1 - table[:, -1].mean()) for table in (best.to_reference, best.to_query))
     frame = locate(best.to_reference, best.to_query)
     whole = compose(met.reference.frame, compose(frame, invert(met.query.frame))) if frame is not None else None
-    return Finding(dict(zip(NAMES, (logit, *covered), strict=True)), whole)
+    return Finding(dict(zip(NAMES, (*said, *covered), strict=True)), whole)
 
 
 def view_pairs(

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from matcher.geometry import Array, corners
 from matcher.settings import SubImageSettings
-from matcher.shortlist.neighbours import PairSimilarity
 from matcher.shortlist.rules import meets
+from matcher.shortlist.similarity import PairSimilarity
 from matcher.types import Descriptors, Pictures
 from matcher.views.choose import Mask, choose
 

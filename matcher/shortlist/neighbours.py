@@ -1,4 +1,4 @@
-"""Descriptors of query views and reference views -> the references with the nearest views, and the closest views of a pair."""
+"""Descriptors of query views and reference views -> the references with the nearest views."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from matcher.errors import MatcherError
 from matcher.index import Index
 from matcher.settings import IndexSettings
-from matcher.types import Candidates, Descriptors, Float, Text, Views
+from matcher.types import Candidates, Descriptors, Float, Text
 
 Ints = NDArray[np.int64]
 Pairs = tuple[Ints, Ints, NDArray[np.float32]]  # rows of the queries, rows of the references, similarity
@@ -76,35 +76,6 @@ def best_views(rows: Ints, similarity: NDArray[np.float32], found: Ints, query_o
     best = order[np.unique(pair[order], return_index=True)[1]]
     best = best[np.lexsort((reference_of[reference_rows[best]], -values[best], query_of[query_rows[best]]))]
     return query_rows[best], reference_rows[best], values[best]
-
-
-class PairSimilarity:
-    """Views of both sides, and what is taken off the similarities of each query view (V,): the same numbers for any pair of pictures."""
-
-    def __init__(self, queries: Descriptors, references: Descriptors, penalty: Float) -> None:
-        self.queries, self.references, self.penalty = queries, references, penalty
-        self.query_rows, self.reference_rows = rows_by_id(queries.image_id), rows_by_id(references.image_id)
-
-    def has(self, query_id: str, reference_id: str) -> bool:
-        """Whether both pictures have views."""
-        return query_id in self.query_rows and reference_id in self.reference_rows
-
-    def views(self, query_id: str, reference_id: str) -> tuple[Views, Views]:
-        """Two pictures -> their described views."""
-        none = np.empty(0, dtype=np.int64)
-        rows = self.query_rows.get(query_id, none), self.reference_rows.get(reference_id, none)
-        return views_at(self.queries, rows[0]), views_at(self.references, rows[1])
-
-    def between(self, query_id: str, reference_id: str) -> NDArray[np.float32]:
-        """Two pictures with views -> similarities of all their view pairs (views of the query, views of the reference)."""
-        query, reference = self.query_rows[query_id], self.reference_rows[reference_id]
-        similarity: NDArray[np.float32] = self.queries.rows[query] @ self.references.rows[reference].T - self.penalty[query][:, None]
-        return similarity
-
-
-def views_at(described: Descriptors, rows: Ints) -> Views:
-    """Some rows of described views, without their vectors."""
-    return Views(**{name: getattr(described, name)[rows] for name, _, _ in Views.columns()})
 
 
 def rows_by_id(ids: Text) -> dict[str, Ints]:

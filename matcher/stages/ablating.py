@@ -119,7 +119,7 @@ def conclude(scores: PairScores, strategy: Strategy) -> Predictions:
     """Pair scores -> predictions, without the pairs that could not be looked at."""
     seen = scores.take(looked_at(scores))
     fusion = load_fusion(strategy)
-    return predict(seen, fusion.logit(seen), fusion)
+    return predict(seen, fusion.logit(seen), fusion, answers=strategy.answers)
 
 
 def candidate_recall(candidates: Candidates, truth: GroundTruth) -> float:

@@ -17,6 +17,7 @@ import yaml
 from matcher import pipeline
 from matcher.describe import wants
 from matcher.settings import Strategy
+from matcher.shortlist.rules import pairs_of
 from matcher.stages.budgeting import keep_to_budget
 from matcher.stages.job import Job
 from matcher.stages.scoring import Place
@@ -221,10 +222,6 @@ def views_of(strategy: Strategy) -> set[tuple[str, str]]:
 def settings_of(strategy: Strategy) -> dict[str, Any]:
     """What decides the candidates of described pictures."""
     return {name: value for name, value in asdict(strategy).items() if name in ("descriptor", "shortlist", "index", "budget", "query_crop")}
-
-
-def pairs_of(candidates: Candidates | PairScores) -> list[tuple[str, str]]:
-    return list(zip(candidates.query_id.tolist(), candidates.reference_id.tolist(), strict=True))
 
 
 def short(value: Any) -> str:

@@ -11,7 +11,7 @@ from matcher.features import FeatureSet
 from matcher.scoring.pair_model import view_pairs
 from matcher.scoring.sub_image import SubImage
 from matcher.settings import Strategy
-from matcher.shortlist.neighbours import PairSimilarity
+from matcher.shortlist.similarity import PairSimilarity
 from matcher.stages.ablation_bench import Bench, Described, pairs_of, wants_keypoints
 from matcher.stages.describing import DESCRIPTORS, compare_descriptors, load_described
 from matcher.storage.stage import Stage

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from matcher.background import query_penalty
 from matcher.calibration import predict
 from matcher.crops import CropSet, describe_crops
 from matcher.describe import describe_views, find_detector, load_detector, load_model
@@ -19,7 +18,7 @@ from matcher.images.table import ImageSet
 from matcher.report.words import evidence_in_words, location_in_words, percent, spoke_in_words
 from matcher.scoring.judge import Judge
 from matcher.settings import SiftSettings, Strategy
-from matcher.shortlist.neighbours import PairSimilarity
+from matcher.shortlist.similarity import PairSimilarity, compare_views
 from matcher.stages.job import Job
 from matcher.stages.predicting import load_fusion
 from matcher.stages.scoring import judge_rows, load_pair_judge
@@ -89,7 +88,7 @@ def similarity_of(query: FeatureSet, reference: FeatureSet, strategy: Strategy) 
         detector = load_detector(settings, names)
         found, _ = describe_views(as_images(side), settings, image_settings=strategy.images, names=names, model=model, detector=detector)
         sides.append(found)
-    return PairSimilarity(sides[0], sides[1], query_penalty(sides[0], reference.pictures, settings))
+    return compare_views(sides[0], sides[1], reference.pictures, settings)
 
 
 def crops_of(query: FeatureSet, strategy: Strategy) -> CropSet | None:

@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from matcher.background import background_print, query_penalty
+from matcher.background import background_print
 from matcher.crops import CropSet, describe_crops
 from matcher.describe import (
     card_digest,
@@ -31,8 +31,8 @@ from matcher.errors import MatcherError, UsageError
 from matcher.features import FeatureSet, describe_pictures
 from matcher.images.table import ImageSet, read_images
 from matcher.settings import CropSettings, DescriptorSettings, Strategy
-from matcher.shortlist.neighbours import PairSimilarity
 from matcher.shortlist.rules import check_rules
+from matcher.shortlist.similarity import PairSimilarity, compare_views
 from matcher.stages.job import Job
 from matcher.storage.manifest import MANIFEST_NAME, refuse_stale
 from matcher.storage.records import write_record
@@ -230,7 +230,7 @@ def compare_descriptors(
     prints = {"query_descriptors": query_print, "reference_descriptors": reference_print}
     if normalised := background_print(strategy.descriptor):
         prints["background"] = json.dumps(normalised, sort_keys=True)
-    return PairSimilarity(first, second, query_penalty(first, library, strategy.descriptor)), prints
+    return compare_views(first, second, library, strategy.descriptor), prints
 
 
 def fingerprint(images: ImageSet) -> str:

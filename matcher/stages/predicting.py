@@ -49,8 +49,8 @@ def calibrate_scores(fused: Path, output: Path, *, strategy: Strategy) -> Path:
     if LOGIT not in table.column_names:
         raise MatcherError(f"{fused} has no column {LOGIT!r}: make it with `matcher fuse`")
     logit, fusion = from_arrow(table.column(LOGIT), "float64"), load_fusion(strategy)
-    predictions = predict(scores, logit, fusion)
-    own = table.drop_columns([LOGIT]).take(pa.array(likeliest_first(scores, logit, fusion))).combine_chunks()
+    predictions = predict(scores, logit, fusion, answers=strategy.answers)
+    own = table.drop_columns([LOGIT]).take(pa.array(likeliest_first(scores, logit, fusion, answers=strategy.answers))).combine_chunks()
     write_record(output, predictions, extra={name: own.column(name) for name in own.column_names})
     write_predictions_csv(output.with_suffix(".csv"), predictions.query_id, predictions.reference_id, predictions.score)
     return output

@@ -15,8 +15,9 @@ from matcher.index import Index
 from matcher.settings import NearestViews, Strategy
 from matcher.shortlist.counts import elect_by_source, frame_crops
 from matcher.shortlist.identical import near_thumbnails, same_content
-from matcher.shortlist.neighbours import PairSimilarity, rows_by_id
+from matcher.shortlist.neighbours import rows_by_id
 from matcher.shortlist.rules import nearest
+from matcher.shortlist.similarity import PairSimilarity
 from matcher.shortlist.votes import vote
 from matcher.stages.describing import compare_descriptors, load_crops, load_described
 from matcher.stages.job import Job

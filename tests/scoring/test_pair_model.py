@@ -12,7 +12,7 @@ from matcher.scoring.encoded_views import AT_ONCE, View
 from matcher.scoring.pair_model import NAMES, PairJudge, ViewPair, load_pair_model, made_by, view_pairs
 from matcher.scoring.sub_image import SubImage
 from matcher.settings import ImageSettings, PairModelSettings, SubImageSettings, ViewPairs
-from matcher.shortlist.neighbours import PairSimilarity
+from matcher.shortlist.similarity import PairSimilarity
 from matcher.types import Descriptors, Pictures
 
 GRID = np.stack(np.meshgrid(np.linspace(0.1, 0.9, 5), np.linspace(0.1, 0.9, 5)), axis=-1).reshape(-1, 2)
@@ -49,6 +49,8 @@ def test_the_best_view_pair_speaks(painted, colours):
     far, near = pair(painted, "b", "a"), pair(painted, "flipped", "a", flip())
     judge = judge_of(colours)
     both, back, alone, worse = judge.judge([[far, near], [near, far], [near], [far]])
+    means = [found.evidence.pop("pair_mean") for found in (both, back, alone, worse)]
+    assert means[0] == pytest.approx((means[2] + means[3]) / 2) == means[1] and means[3] == -12 > worse.evidence["pair_logit"]
     assert both.evidence == back.evidence == alone.evidence and alone.evidence["pair_logit"] > worse.evidence["pair_logit"]
     assert np.array_equal(both.frame, alone.frame)
 

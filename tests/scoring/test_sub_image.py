@@ -4,7 +4,7 @@ import pytest
 from matcher.geometry import from_box, identity
 from matcher.scoring.sub_image import SubImage, log_mean_exp
 from matcher.settings import SubImageSettings, ViewPairs
-from matcher.shortlist.neighbours import PairSimilarity
+from matcher.shortlist.similarity import PairSimilarity
 from matcher.types import Descriptors, Pictures
 
 WHOLE, LEFT, SMALL = identity(), from_box(0, 0, 0.5, 1), from_box(0.5, 0.5, 0.6, 0.6)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,8 +8,8 @@ from hypothesis import strategies as st
 from matcher.errors import UsageError
 from matcher.geometry import identity
 from matcher.settings import DescriptorSettings, NearestViews, ViewPairs
-from matcher.shortlist.neighbours import PairSimilarity
 from matcher.shortlist.rules import check_found, check_rules, nearest
+from matcher.shortlist.similarity import PairSimilarity
 from matcher.types import Descriptors
 
 NAMES = ["whole", "flip", "left", "overlays"]
@@ -76,11 +78,55 @@ def test_agrees_with_a_slow_loop(seed, rules):
         assert (np.diff(found.similarity[found.query_id == query]) <= 0).all()
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), rule, st.integers(1, 3))
+def test_votes_keep_what_enough_lists_hold(seed, rule, votes):
+    rng = np.random.default_rng(seed)
+    queries, references = describe(rng, "q", 4), describe(rng, "r", 6)
+    members = []
+    for _ in range(3):
+        sides = [replace(side, rows=rng.permutation(side.rows)) for side in (queries, references)]
+        members.append(PairSimilarity(*sides, rng.uniform(0, 0.5, len(queries)).astype(np.float32)))
+    rule = replace(rule, each=False)
+    lists = [slow(member, [rule]) for member in members]
+    expected = {pair: max(one.get(pair, -np.inf) for one in lists) for pair in set().union(*lists)}
+    expected = {pair: value for pair, value in expected.items() if sum(pair in one for one in lists) >= votes}
+    found = nearest(PairSimilarity(queries, references, np.zeros(len(queries)), members), [replace(rule, votes=votes)])
+    pairs = list(zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True))
+    assert set(pairs) == set(expected)
+    assert np.allclose(found.similarity, [expected[pair] for pair in pairs], atol=1e-5)
+
+
+def test_with_each_the_votes_are_about_a_view():
+    """Two descriptors find one reference, each by another view of the query: no view has both votes."""
+    frames, ones = np.tile(identity(), (2, 1, 1)), np.ones(2)
+    axes = np.eye(4, dtype=np.float32)
+
+    def of(query_rows, reference_rows):
+        queries = Descriptors(image_id=["q", "q"], frame=frames, kind=["whole", "left"], confidence=ones, rows=query_rows)
+        references = Descriptors(image_id=["r", "s"], frame=frames, kind=["whole"] * 2, confidence=ones, rows=reference_rows)
+        return PairSimilarity(queries, references, np.zeros(2, dtype=np.float32))
+
+    first, second = of(axes[[0, 1]], axes[[0, 1]]), of(axes[[1, 0]], axes[[0, 1]])
+    both = PairSimilarity(first.queries, first.references, first.penalty, [first, second])
+    assert len(nearest(both, [NearestViews(per_query=1, each=True, votes=2)])) == 0
+    assert set(nearest(both, [NearestViews(per_query=1, each=True, votes=1)]).reference_id.tolist()) == {"r", "s"}
+    assert nearest(both, [NearestViews(per_query=1, votes=2)]).reference_id.tolist() == ["r"]  # both break the tie alike
+
+
 def test_rules_name_what_is_described():
     settings = DescriptorSettings(backbone="x", query_views=["whole", "overlays"], reference_views=["grid2"])
     check_rules([NearestViews(), NearestViews(query=["overlays"], reference=["grid2_1_1"])], settings)
     with pytest.raises(UsageError, match=r"wants the reference view 'whole', but descriptor.reference_views does not describe 'whole'"):
         check_rules([NearestViews(reference=["whole"])], settings)
+
+
+def test_no_more_votes_than_descriptors():
+    check_rules([NearestViews(votes=2)], DescriptorSettings(backbone=["x", "grey:x"]))
+    with pytest.raises(UsageError, match=r"wants votes of 3 descriptors, and descriptor.backbone names 2"):
+        check_rules([NearestViews(votes=3)], DescriptorSettings(backbone=["x", "grey:x"]))
+    with pytest.raises(UsageError, match="votes must be at least 1"):
+        NearestViews(votes=0)
 
 
 def test_what_must_be_found_is_described():

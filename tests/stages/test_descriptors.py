@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from matcher.background import Background, make_background, query_penalty
+from matcher.background import Background, make_background
 from matcher.describe import made_by
 from matcher.errors import MatcherError, StaleStageError
 from matcher.geometry import flip
@@ -24,6 +24,7 @@ from matcher.settings import (
     SiftSettings,
     Strategy,
 )
+from matcher.shortlist.similarity import compare_views
 from matcher.stages.shortlisting import merge
 from matcher.storage.records import read_record
 from matcher.storage.stage import Stage
@@ -165,7 +166,8 @@ def test_scoring_a_list_of_ones_own(made, similarity_only, tmp_path):
     scored = score(tmp_path / "pairs.csv", folder / "queries", folder / "references", tmp_path / "scored", strategy=strategy)
     found = Stage.load(scored, PairScores).read().evidence["descriptor_similarity"]
     queries, references = sides_of(folder)
-    penalty = query_penalty(queries, Stage.load(folder / "out" / "references" / "pictures", Pictures).read(), strategy.descriptor)
+    pictures = Stage.load(folder / "out" / "references" / "pictures", Pictures).read()
+    penalty = compare_views(queries, references, pictures, strategy.descriptor).penalty
     assert np.isnan(found[1]) and (penalty != 0).all()
     expected = [best(queries, references, penalty, *pair)[0] for pair in (("horse", "moon"), ("flipped", "chelsea"))]
     assert np.allclose(found[[0, 2]], expected, atol=1e-6)
@@ -295,3 +297,30 @@ def test_the_command_makes_the_same_background(made, command, tmp_path):
     code, printed, complaint = command("make-background", *words, "--quiet")
     assert code == 0 and printed.strip() == str(tmp_path / "b.safetensors"), complaint
     assert (tmp_path / "b.safetensors").read_bytes() == (folder / "background.safetensors").read_bytes()
+
+
+def test_an_ensemble_with_votes_and_one_answer_a_query(made, similarity_only, tmp_path):
+    folder, strategy = made
+    save_descriptor(tmp_path / "other.safetensors", seed=1)
+    members = [strategy.descriptor.backbone, f"grey:{tmp_path / 'other.safetensors'}"]
+    settings = replace(strategy.descriptor, backbone=members, background=None)
+    make_background(folder / "photos", tmp_path / "background.safetensors", strategy=Strategy(descriptor=settings))
+    settings = replace(settings, background=str(tmp_path / "background.safetensors"))
+    lists = [NearestViews(per_query=3, votes=2)]
+    both = replace(
+        strategy, descriptor=settings, shortlist=replace(SMALL, per_query=0, descriptor=lists), fusion=similarity_only, answers=1
+    )
+    run(folder / "queries", folder / "references", tmp_path / "out", strategy=both)
+    found = read_record(tmp_path / "out" / "predictions.parquet", Predictions)
+    candidates = Stage.load(tmp_path / "out" / "candidates", Candidates).read()
+    assert len(found) == len(np.unique(found.query_id)) == len(np.unique(candidates.query_id))
+    assert np.unique(candidates.query_id, return_counts=True)[1].max() <= 3
+    pair = compare(folder / "queries" / "horse.jpg", folder / "references" / "moon.png", strategy=both)
+    assert np.isfinite(pair.prediction.evidence["descriptor_similarity"]).all()
+    with pytest.raises(StaleStageError, match="by another descriptor"):
+        run(
+            folder / "queries",
+            folder / "references",
+            tmp_path / "no",
+            strategy=replace(both, descriptor=replace(settings, backbone=members[:1])),
+        )

@@ -1,0 +1,67 @@
+"""Descriptors of views on both sides -> their similarities, normalised against a background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matcher.background import load_background
+from matcher.settings import DescriptorSettings
+from matcher.shortlist.neighbours import Ints, rows_by_id
+from matcher.types import Descriptors, Float, Pictures, Views
+
+
+class PairSimilarity:
+    """Views of both sides, and what is taken off the similarities of each query view (V,): the same numbers for any pair of pictures.
+
+    ``members``: likewise by each descriptor of an ensemble alone; none if there is one descriptor.
+    """
+
+    def __init__(self, queries: Descriptors, references: Descriptors, penalty: Float, members: Sequence[PairSimilarity] = ()) -> None:
+        self.queries, self.references, self.penalty, self.members = queries, references, penalty, members
+        self.query_rows, self.reference_rows = rows_by_id(queries.image_id), rows_by_id(references.image_id)
+
+    def has(self, query_id: str, reference_id: str) -> bool:
+        """Whether both pictures have views."""
+        return query_id in self.query_rows and reference_id in self.reference_rows
+
+    def views(self, query_id: str, reference_id: str) -> tuple[Views, Views]:
+        """Two pictures -> their described views."""
+        none = np.empty(0, dtype=np.int64)
+        rows = self.query_rows.get(query_id, none), self.reference_rows.get(reference_id, none)
+        return views_at(self.queries, rows[0]), views_at(self.references, rows[1])
+
+    def between(self, query_id: str, reference_id: str) -> NDArray[np.float32]:
+        """Two pictures with views -> similarities of all their view pairs (views of the query, views of the reference)."""
+        query, reference = self.query_rows[query_id], self.reference_rows[reference_id]
+        similarity: NDArray[np.float32] = self.queries.rows[query] @ self.references.rows[reference].T - self.penalty[query][:, None]
+        return similarity
+
+
+def views_at(described: Descriptors, rows: Ints) -> Views:
+    """Some rows of described views, without their vectors."""
+    return Views(**{name: getattr(described, name)[rows] for name, _, _ in Views.columns()})
+
+
+def compare_views(queries: Descriptors, references: Descriptors, pictures: Pictures, settings: DescriptorSettings) -> PairSimilarity:
+    """Views of both sides, and the references' pictures -> similarities, normalised if the settings name a background.
+
+    Those of each member of an ensemble stand beside them, normalised by its own part of the background. MatcherError if a
+    background picture is among the references.
+    """
+    background = load_background(settings, pictures)
+
+    def of_part(part: slice, length: float, members: Sequence[PairSimilarity] = ()) -> PairSimilarity:
+        sides = [replace(side, rows=side.rows[:, part] * np.float32(length)) for side in (queries, references)]
+        penalty = np.zeros(len(queries), dtype=np.float32)
+        if background is not None and len(queries):
+            strangers = replace(background, rows=background.rows[:, part] * np.float32(length))
+            penalty = strangers.penalty(sides[0].rows, weight=settings.background_weight, nearest=settings.background_nearest)
+        return PairSimilarity(sides[0], sides[1], penalty, members)
+
+    count, width = len(settings.members), max(queries.rows.shape[1], references.rows.shape[1])  # a side without views has 0
+    parts = [slice(n * width // count, (n + 1) * width // count) for n in range(count)] if count > 1 else []
+    return of_part(slice(None), 1.0, [of_part(part, count**0.5) for part in parts])

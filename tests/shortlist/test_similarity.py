@@ -1,0 +1,73 @@
+"""Similarities of an ensemble, and those of its members."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from matcher.background import Background
+from matcher.geometry import identity
+from matcher.settings import DescriptorSettings
+from matcher.shortlist import similarity
+from matcher.shortlist.similarity import compare_views
+from matcher.types import Descriptors, Pictures
+
+SETTINGS = DescriptorSettings(backbone=["one", "two", "three"], background="b", background_weight=0.5, background_nearest=2)
+
+
+def unit(rng, rows, parts=3, width=5):
+    vectors = rng.standard_normal((rows, parts, width))
+    return (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).astype(np.float32)
+
+
+def describe(vectors, prefix):
+    count = len(vectors)
+    rows = vectors.reshape(count, -1) / np.sqrt(vectors.shape[1])
+    frames = np.tile(identity(), (count, 1, 1))
+    ids = [f"{prefix}{n // 2}" for n in range(count)]
+    return Descriptors(image_id=ids, frame=frames, kind=["whole"] * count, confidence=np.ones(count), rows=rows)
+
+
+@pytest.fixture
+def sides(monkeypatch):
+    rng = np.random.default_rng(0)
+    query, reference, strangers = unit(rng, 6), unit(rng, 8), unit(rng, 9)
+    flat = (strangers.reshape(9, -1) / np.sqrt(3)).astype(np.float32)
+    made = Background(flat, np.zeros((0, 16), np.uint8), {})
+    monkeypatch.setattr(similarity, "load_background", lambda settings, references: made if settings.background else None)
+    return query, reference, strangers
+
+
+def normalised(query, reference, strangers):
+    """Unit vectors of one descriptor: similarities less half the mean of the two nearest strangers'."""
+    return query @ reference.T - 0.5 * np.sort(query @ strangers.T, axis=1)[:, -2:].mean(axis=1)[:, None]
+
+
+def between(found, queries=3, references=4):
+    return np.block([[found.between(f"q{q}", f"r{r}") for r in range(references)] for q in range(queries)])
+
+
+def test_every_member_is_normalised_by_its_own_part(sides):
+    query, reference, strangers = sides
+    found = compare_views(describe(query, "q"), describe(reference, "r"), Pictures.empty(), SETTINGS)
+    assert len(found.members) == 3
+    for n, member in enumerate(found.members):
+        expected = normalised(query[:, n], reference[:, n], strangers[:, n])
+        assert np.allclose(between(member), expected, atol=1e-5) and not member.members
+    together = [side.reshape(len(side), -1) / np.sqrt(3) for side in sides]
+    assert np.allclose(between(found), normalised(*together), atol=1e-5)
+
+
+def test_one_descriptor_has_no_members_and_no_background_takes_nothing_off(sides):
+    query, reference, _ = sides
+    alone = replace(SETTINGS, backbone="one", background=None)
+    found = compare_views(describe(query, "q"), describe(reference, "r"), Pictures.empty(), alone)
+    assert not found.members and not found.penalty.any()
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_a_side_without_views(sides, empty):
+    both = [describe(sides[0], "q"), describe(sides[1], "r")]
+    both[empty] = Descriptors.empty()
+    found = compare_views(*both, Pictures.empty(), SETTINGS)
+    assert len(found.members) == 3 and len(found.penalty) == len(both[0]) and not found.has("q0", "r0")

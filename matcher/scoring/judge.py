@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -38,7 +39,10 @@ class Verdict(NamedTuple):
 
 
 class Judge:
-    """Judges pairs of two feature sets. Pictures are decoded only where a scorer asks for pixels, and some are kept."""
+    """Judges pairs of two feature sets. Pictures are decoded only where a scorer asks for pixels, and some are kept.
+
+    ``learned`` loads the strategy's pair model, when it is first asked.
+    """
 
     def __init__(
         self,
@@ -47,11 +51,13 @@ class Judge:
         strategy: Strategy,
         *,
         similarity: PairSimilarity | None = None,
-        learned: PairJudge | None = None,
+        learned: Callable[[], PairJudge] | None = None,
         crops: CropSet | None = None,
         cache: Path | None = None,
     ) -> None:
-        self.queries, self.references, self.strategy, self.similarity, self.learned = queries, references, strategy, similarity, learned
+        self.queries, self.references, self.strategy, self.similarity = queries, references, strategy, similarity
+        self.learned, self.loading = learned, threading.Lock()
+        self.loaded: PairJudge | None = None
         self.settings, rules = strategy.scorers.sift, strategy.scorers.sub_image
         self.sub_image = SubImage(similarity, rules, queries.pictures, references.pictures) if similarity and rules else None
         self.crops = crops
@@ -66,7 +72,8 @@ class Judge:
 
     def judge(self, pairs: Sequence[Pair]) -> dict[Pair, Verdict | ImageError]:
         """Pairs -> what is found about each; a picture that turns out bad is an error in its place."""
-        doubt = self.learned.settings.doubt if self.learned else None
+        model = self.strategy.scorers.pair_model
+        doubt = model.doubt if model else None
         if doubt is None:
             learned = self.ask(pairs)
             return {pair: self.look(pair, learned.get(pair)) for pair in pairs}
@@ -76,12 +83,19 @@ class Judge:
 
     def ask(self, pairs: Sequence[Pair]) -> dict[Pair, Finding | ImageError]:
         """Pairs -> what the pair model finds, all at once; nothing if there is none."""
-        if self.learned is None:
+        if (model := self.strategy.scorers.pair_model) is None or not pairs:
             return {}
         sides = [(self.queries.pictures.take([query]), self.references.pictures.take([reference])) for query, reference in pairs]
-        look = partial(view_pairs, similarity=self.similarity, sub_image=self.sub_image, rules=self.learned.settings.views)
-        found = self.learned.judge([look(first, second) for first, second in sides])
+        look = partial(view_pairs, similarity=self.similarity, sub_image=self.sub_image, rules=model.views)
+        found = self.pair_judge().judge([look(first, second) for first, second in sides])
         return dict(zip(pairs, found, strict=True))
+
+    def pair_judge(self) -> PairJudge:
+        """The pair model, loaded once, by whichever thread asks first."""
+        assert self.learned is not None
+        with self.loading:
+            self.loaded = self.loaded or self.learned()
+        return self.loaded
 
     def look(self, pair: Pair, learned: Finding | ImageError | None) -> Verdict | ImageError:
         """A pair, and what the pair model found -> what all find. The frame is the identity of the same picture, else that of keypoints."""

@@ -21,7 +21,7 @@ from matcher.settings import SiftSettings, Strategy
 from matcher.shortlist.similarity import PairSimilarity, compare_views
 from matcher.stages.job import Job
 from matcher.stages.predicting import load_fusion
-from matcher.stages.scoring import judge_rows, load_pair_judge
+from matcher.stages.scoring import judge_rows, pair_judge
 from matcher.types import Descriptors, Pictures, Predictions
 
 
@@ -69,7 +69,7 @@ def compare_pictures(query: str | PathLike[str], reference: str | PathLike[str],
     """Paths of two pictures -> their comparison. ImageError if one cannot be used."""
     first = describe_one(fspath(query), strategy.query_keypoints, strategy)
     second = describe_one(fspath(reference), strategy.reference_keypoints, strategy)
-    similarity, learned = similarity_of(first, second, strategy), load_pair_judge(strategy, Job())
+    similarity, learned = similarity_of(first, second, strategy), pair_judge(strategy, Job())
     judge = Judge(first, second, strategy, similarity=similarity, learned=learned, crops=crops_of(first, strategy))
     scores, errors = judge_rows(judge, first.pictures.id, second.pictures.id)
     if len(errors):

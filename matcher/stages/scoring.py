@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,6 @@ from numpy.typing import NDArray
 
 from matcher.engine.local import run_shards
 from matcher.errors import ImageError, MatcherError, UsageError
-from matcher.features import FeatureSet
 from matcher.images.table import ImageSet
 from matcher.scoring import pair_model
 from matcher.scoring.judge import NAMES, Judge
@@ -65,8 +66,7 @@ def load_judge(queries: Path, references: Path, *, strategy: Strategy, job: Job)
     (first, query_print), (second, reference_print) = load_described(queries), load_described(references)
     similarity, prints = compare_descriptors(queries, references, second.pictures, strategy)
     crops, crop_prints = load_crops(queries, first, strategy)
-    learned, cache = load_pair_judge(strategy, job), Path(job.cache) if job.cache else None
-    judge = Judge(first, second, strategy, similarity=similarity, learned=learned, crops=crops, cache=cache)
+    judge = Judge(first, second, strategy, similarity=similarity, learned=pair_judge(strategy, job), crops=crops, cache=cache_of(job))
     return judge, {"queries": query_print, "references": reference_print, **prints, **crop_prints}
 
 
@@ -108,13 +108,17 @@ def check_pair_model(strategy: Strategy, settings: PairModelSettings) -> None:
     check_found(settings.views or (), strategy.descriptor)
 
 
-def load_pair_judge(strategy: Strategy, job: Job) -> PairJudge | None:
-    """Strategy -> its pair model, ready to judge; None if it names none."""
+def pair_judge(strategy: Strategy, job: Job) -> Callable[[], PairJudge] | None:
+    """Strategy -> what loads its pair model, ready to judge; None if it names none."""
     settings = strategy.scorers.pair_model
     if settings is None:
         return None
     check_pair_model(strategy, settings)
-    return PairJudge.load(settings, image_settings=strategy.images, cache=Path(job.cache) if job.cache else None)
+    return partial(PairJudge.load, settings, image_settings=strategy.images, cache=cache_of(job))
+
+
+def cache_of(job: Job) -> Path | None:
+    return Path(job.cache) if job.cache else None
 
 
 def score_pairs(pairs: pa.Table, folder: Path, judge: Judge, *, strategy: Strategy, job: Job, made_of: dict[str, str]) -> Stage[PairScores]:
@@ -153,7 +157,8 @@ def judge_rows(judge: Judge, query_ids: NDArray[np.str_], reference_ids: NDArray
     found = judge.judge([(numbers[0][q], numbers[1][r]) for q, r in ids if q in numbers[0] and r in numbers[1]])
     for row, (query, reference) in enumerate(ids):
         try:
-            verdict = found[find(judge.queries, query, "query"), find(judge.references, reference, "reference")]
+            refuse_unknown(judge, query, reference)
+            verdict = found[numbers[0][query], numbers[1][reference]]
             if isinstance(verdict, ImageError):
                 raise verdict
         except ImageError as error:
@@ -168,11 +173,13 @@ def judge_rows(judge: Judge, query_ids: NDArray[np.str_], reference_ids: NDArray
     return scores, Errors.of(errors)
 
 
-def find(side: FeatureSet, id_: str, name: str) -> int:
-    """Id -> row of the feature set; ImageError if no good picture has it."""
-    if id_ not in side.number:
-        raise ImageError("missing", f"no usable {name} has the id {id_!r}")
-    return side.number[id_]
+def refuse_unknown(judge: Judge, query: str, reference: str) -> None:
+    """ImageError if no good picture of the queries, or of the references, has such an id."""
+    swapped = query in judge.references.number and reference in judge.queries.number
+    hint = "; it is one of the other side: are the two columns swapped?" if swapped else ""
+    for id_, side, name in ((query, judge.queries, "query"), (reference, judge.references, "reference")):
+        if id_ not in side.number:
+            raise ImageError("missing", f"no usable {name} has the id {id_!r}{hint}")
 
 
 def check_unique(query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_]) -> None:

@@ -15,6 +15,7 @@ from matcher.models.descriptor import Descriptor
 from matcher.models.token_fusion import TokenFusion
 from matcher.pipeline import compare, run, score
 from matcher.scoring import pair_model, sift
+from matcher.scoring.pair_model import PairJudge
 from matcher.settings import DescriptorSettings, Doubt, PairModelSettings, Scorers, SiftScorerSettings, Strategy
 from matcher.stages.job import Job
 from matcher.storage.records import read_record
@@ -85,7 +86,7 @@ def test_every_pair_has_the_evidence_of_both_scorers(scored):
     for name in (*pair_model.NAMES, "sift_support", "descriptor_similarity"):
         assert np.isfinite(found.evidence[name]).tolist() == [True] * 5 + [False], name
     assert errors.id.tolist() == ["nobody moon"] and len(set(found.evidence["pair_logit"][:5].tolist())) == 5
-    for name in pair_model.NAMES[1:]:
+    for name in pair_model.NAMES[2:]:
         assert ((found.evidence[name][:5] > 0) & (found.evidence[name][:5] < 1)).all()
     assert np.isfinite(found.frame[1]).all() and not np.array_equal(found.frame[1], found.patch_frame[1])
 
@@ -253,6 +254,15 @@ def test_the_model_is_asked_where_keypoints_leave_doubt(scored, room, strategy, 
     assert np.isnan(found.patch_frame[~unsure]).all()
     located = np.isfinite(found.frame).all(axis=(1, 2))
     assert np.array_equal(found.frame[located], before.frame[located])
+
+
+def test_a_model_that_nobody_asks_is_not_loaded(scored, room, strategy, tmp_path, monkeypatch):
+    monkeypatch.setattr(PairJudge, "load", lambda *_, **__: pytest.fail("loaded"))
+    again = score(room / "pairs.csv", *described(scored), scored, strategy=strategy)
+    assert np.isfinite(read(again).evidence["pair_logit"][:5]).all()
+    certain = asked(strategy, doubt=Doubt(least=1e6, most=1e7))
+    found = read(score(room / "pairs.csv", *described(scored), tmp_path / "certain", strategy=certain))
+    assert np.isnan(found.evidence["pair_logit"]).all()
 
 
 def test_doubt_needs_keypoints_and_no_sureness(scored, room, strategy, tmp_path):

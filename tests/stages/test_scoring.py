@@ -52,6 +52,13 @@ def test_the_list_keeps_its_order_and_columns(prediction_of, score, pairs, tmp_p
     assert (scores.frame[1] == turned.frame[0]).all()
 
 
+def test_swapped_columns_are_said(score, tmp_path):
+    (tmp_path / "swapped.csv").write_text("query_id,reference_id\nchelsea,turned\nnobody,chelsea\n")
+    score(tmp_path / "swapped.csv")
+    told = read_record(tmp_path / "scored" / "errors.parquet", Errors).message.tolist()
+    assert "are the two columns swapped?" in told[0] and "swapped" not in told[1]
+
+
 def test_unknown_ids_are_errors_and_have_no_evidence(score, command, pairs, tmp_path):
     _, _, complaint = score(pairs)
     assert f"2 of 5 pairs could not be scored, see {tmp_path / 'scored' / 'errors.parquet'}" in complaint

@@ -2,16 +2,16 @@
 
     s'(q, r) = s(q, r) - weight * mean of the ``nearest`` largest s(q, b) over the background pictures b
 
-(the similarity search challenge's baseline and SSCD, arXiv 2202.10261, section 5.1). A query view that resembles many
-pictures is so held to more, and scores become comparable across queries. The term depends on the query's view and the
-background alone, so the score of a pair stays its own: never on other queries, never on the references.
+(the similarity search challenge's baseline, which takes the tenth alone, twice; SSCD, arXiv 2202.10261, section 5.1). A query view
+that resembles many pictures is so held to more, and scores become comparable across queries. The term depends on the query's view and
+the background alone, so the score of a pair stays its own: never on other queries, never on the references.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -25,7 +25,7 @@ from matcher.errors import MatcherError, StaleStageError, UsageError
 from matcher.features import DETAIL, pixel_key
 from matcher.images.decode import content_key, decode, read_bytes
 from matcher.images.table import read_images
-from matcher.settings import DescriptorSettings, Strategy
+from matcher.settings import DescriptorSettings, PostSettings, Strategy
 from matcher.storage.aside import write_aside
 from matcher.types import Float, Pictures
 
@@ -42,8 +42,11 @@ class Background:
     keys: NDArray[np.uint8]  # (2 N, KEY_BYTES) the beginnings of their file keys and pixel keys
     card: dict[str, Any]  # "descriptor": what made the rows (describe.made_by), and where the pictures came from
 
-    def penalty(self, rows: Float, *, weight: float, nearest: int) -> Float:
-        """Query views (V, D) -> what is taken off their similarities, (V,). UsageError if there are fewer pictures than ``nearest``."""
+    def penalty(self, rows: Float, *, weight: float, nearest: int, skip: int = 0) -> Float:
+        """Query views (V, D) -> what is taken off their similarities, (V,). UsageError if there are fewer pictures than ``nearest``.
+
+        Of the ``nearest`` largest similarities the first ``skip`` are left out of the mean.
+        """
         if not 1 <= nearest <= len(self.rows):
             raise UsageError(
                 f"descriptor.background_nearest must lie between 1 and the {len(self.rows):,} background pictures, not {nearest}"
@@ -51,7 +54,8 @@ class Background:
         means = np.empty(len(rows), dtype=np.float32)
         for start in range(0, len(rows), CHUNK):
             similarity = rows[start : start + CHUNK] @ self.rows.T
-            means[start : start + CHUNK] = np.partition(similarity, -nearest, axis=1)[:, -nearest:].mean(axis=1)
+            largest = np.sort(np.partition(similarity, -nearest, axis=1)[:, -nearest:], axis=1)
+            means[start : start + CHUNK] = largest[:, : nearest - skip].mean(axis=1)
         return means * np.float32(weight)
 
     def refuse_references(self, references: Pictures) -> None:
@@ -114,6 +118,8 @@ def load_background(settings: DescriptorSettings, references: Pictures) -> Backg
     MatcherError if one of its pictures is among the references.
     """
     if settings.background is None:
+        if settings.post != PostSettings():
+            raise UsageError("descriptor.post moves descriptors away from a background: name one in descriptor.background")
         return None
     background = Background.load(weights_path(settings.background, "background"), made_by=made_by(settings))
     background.refuse_references(references)
@@ -129,7 +135,8 @@ def background_print(settings: DescriptorSettings) -> dict[str, Any]:
         content = path.read_bytes()
     except OSError as error:
         raise MatcherError(f"cannot read the background {path}: {error.strerror or error}") from error
-    return {"digest": digest(content), "weight": settings.background_weight, "nearest": settings.background_nearest}
+    counted = {"weight": settings.background_weight, "nearest": settings.background_nearest, "skip": settings.background_skip}
+    return {"digest": digest(content), **counted, "post": asdict(settings.post)}
 
 
 def make_background(

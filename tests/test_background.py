@@ -119,6 +119,13 @@ def test_references_among_the_background_are_refused(file_key, pixel_key):
         some.refuse_references(pictures(["r", "guilty"], [key("r"), key(file_key)], [key("s"), key(pixel_key)]))
 
 
+def test_the_nearest_may_be_left_out_of_the_mean():
+    some, rows = background(), unit(3)
+    similarity = np.sort(rows @ some.rows.T, axis=1)[:, ::-1]
+    assert np.allclose(some.penalty(rows, weight=2.0, nearest=10, skip=9), 2 * similarity[:, 9], atol=1e-5)  # the challenge's baseline
+    assert np.allclose(some.penalty(rows, weight=1.0, nearest=4, skip=1), similarity[:, 1:4].mean(axis=1), atol=1e-5)
+
+
 def test_without_a_background_nothing_is_taken_off():
     assert load_background(SETTINGS, STRANGERS) is None and background_print(SETTINGS) == {}
 

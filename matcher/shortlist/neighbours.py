@@ -15,15 +15,21 @@ Pairs = tuple[Ints, Ints, NDArray[np.float32]]  # rows of the queries, rows of t
 
 
 def neighbours(
-    queries: Descriptors, references: Descriptors, *, per_query: int, index: Index | None = None, penalty: Float | None = None
+    queries: Descriptors,
+    references: Descriptors,
+    *,
+    per_query: int,
+    index: Index | None = None,
+    penalty: Float | None = None,
+    length: Float | None = None,
 ) -> Candidates:
     """Views of queries and of references -> for each query its ``per_query`` nearest references, nearest first.
 
     The similarity of a pair is that of its closest view pair, and the frames say which one that was. ``index`` holds the
-    references' rows under their row numbers; without one, all are compared. ``penalty`` (a number a query view, see
-    background) is taken off the view's similarities. The search widens until every query has its number of references or
-    nothing is left, so many views of one reference cannot crowd out the others. Ties go to the reference, then to the view
-    of the reference, then to that of the query, that comes first.
+    references' rows under their row numbers; without one, all are compared. The cosines of a query view are multiplied by its
+    ``length`` (1), and its ``penalty`` (0) is taken off, see background. The search widens until every query has its number of
+    references or nothing is left, so many views of one reference cannot crowd out the others. Ties go to the reference, then to
+    the view of the reference, then to that of the query, that comes first.
     """
     if index is None:
         index = Index.build(references.rows, np.arange(len(references)), IndexSettings(gpu="no"), made_by="")
@@ -32,7 +38,8 @@ def neighbours(
     if not len(queries) or not len(references) or not per_query:
         return Candidates.empty()
     penalty = np.zeros(len(queries), dtype=np.float32) if penalty is None else penalty
-    query_rows, reference_rows, similarity = nearest_pairs(queries, references, index, per_query=per_query, penalty=penalty)
+    length = np.ones(len(queries), dtype=np.float32) if length is None else length
+    query_rows, reference_rows, similarity = nearest_pairs(queries, references, index, per_query=per_query, penalty=penalty, length=length)
     return Candidates(
         query_id=queries.image_id[query_rows],
         reference_id=references.image_id[reference_rows],
@@ -43,7 +50,7 @@ def neighbours(
     )
 
 
-def nearest_pairs(queries: Descriptors, references: Descriptors, index: Index, *, per_query: int, penalty: Float) -> Pairs:
+def nearest_pairs(queries: Descriptors, references: Descriptors, index: Index, *, per_query: int, penalty: Float, length: Float) -> Pairs:
     """The best view pair of each of the ``per_query`` nearest references of each query, queries in the order they came."""
     query_of, reference_of = first_seen(queries.image_id), first_seen(references.image_id)
     wanted = min(per_query, int(reference_of.max()) + 1)
@@ -51,7 +58,7 @@ def nearest_pairs(queries: Descriptors, references: Descriptors, index: Index, *
     while len(rows):
         k = min(k, len(index))
         similarity, found = index.search(queries.rows[rows], k)
-        similarity = similarity - penalty[rows][:, None]
+        similarity = length[rows][:, None] * similarity - penalty[rows][:, None]
         pairs = best_views(rows, similarity, found, query_of, reference_of)
         rank = rank_within(query_of[pairs[0]])
         beyond = np.full(query_of.max() + 1, -np.inf)  # no view that was not found is closer to the query than this

@@ -51,7 +51,8 @@ def by_list(similarity: PairSimilarity, rule: NearestViews) -> Found:
     if rule.each:
         asked = replace(asked, image_id=rows.astype(np.str_))
     others = references.take(choose(references.kind, rule.reference))
-    found = neighbours(asked, others, per_query=rule.per_query, penalty=similarity.penalty[rows] + np.float32(rule.handicap))
+    penalty, length = similarity.penalty[rows] + np.float32(rule.handicap), similarity.length[rows]
+    found = neighbours(asked, others, per_query=rule.per_query, penalty=penalty, length=length)
     return queries.image_id[found.query_id.astype(np.int64)] if rule.each else found.query_id, found
 
 

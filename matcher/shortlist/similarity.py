@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matcher.background import load_background
+from matcher.postprocessing import move
 from matcher.settings import DescriptorSettings
 from matcher.shortlist.neighbours import Ints, rows_by_id
 from matcher.types import Descriptors, Float, Pictures, Views
@@ -17,11 +18,21 @@ from matcher.types import Descriptors, Float, Pictures, Views
 class PairSimilarity:
     """Views of both sides, and what is taken off the similarities of each query view (V,): the same numbers for any pair of pictures.
 
-    ``members``: likewise by each descriptor of an ensemble alone; none if there is one descriptor.
+    ``members``: likewise by each descriptor of an ensemble alone; none if there is one descriptor. ``length``: what the cosines of
+    each query view are multiplied by before (V,); none = 1.
     """
 
-    def __init__(self, queries: Descriptors, references: Descriptors, penalty: Float, members: Sequence[PairSimilarity] = ()) -> None:
+    def __init__(
+        self,
+        queries: Descriptors,
+        references: Descriptors,
+        penalty: Float,
+        members: Sequence[PairSimilarity] = (),
+        *,
+        length: Float | None = None,
+    ) -> None:
         self.queries, self.references, self.penalty, self.members = queries, references, penalty, members
+        self.length = np.ones_like(penalty) if length is None else length
         self.query_rows, self.reference_rows = rows_by_id(queries.image_id), rows_by_id(references.image_id)
 
     def has(self, query_id: str, reference_id: str) -> bool:
@@ -37,8 +48,8 @@ class PairSimilarity:
     def between(self, query_id: str, reference_id: str) -> NDArray[np.float32]:
         """Two pictures with views -> similarities of all their view pairs (views of the query, views of the reference)."""
         query, reference = self.query_rows[query_id], self.reference_rows[reference_id]
-        similarity: NDArray[np.float32] = self.queries.rows[query] @ self.references.rows[reference].T - self.penalty[query][:, None]
-        return similarity
+        cosine: NDArray[np.float32] = self.queries.rows[query] @ self.references.rows[reference].T
+        return self.length[query][:, None] * cosine - self.penalty[query][:, None]
 
 
 def views_at(described: Descriptors, rows: Ints) -> Views:
@@ -47,7 +58,7 @@ def views_at(described: Descriptors, rows: Ints) -> Views:
 
 
 def compare_views(queries: Descriptors, references: Descriptors, pictures: Pictures, settings: DescriptorSettings) -> PairSimilarity:
-    """Views of both sides, and the references' pictures -> similarities, normalised if the settings name a background.
+    """Views of both sides, and the references' pictures -> similarities, moved and normalised if the settings name a background.
 
     Those of each member of an ensemble stand beside them, normalised by its own part of the background. MatcherError if a
     background picture is among the references.
@@ -55,12 +66,22 @@ def compare_views(queries: Descriptors, references: Descriptors, pictures: Pictu
     background = load_background(settings, pictures)
 
     def of_part(part: slice, length: float, members: Sequence[PairSimilarity] = ()) -> PairSimilarity:
-        sides = [replace(side, rows=side.rows[:, part] * np.float32(length)) for side in (queries, references)]
-        penalty = np.zeros(len(queries), dtype=np.float32)
-        if background is not None and len(queries):
-            strangers = replace(background, rows=background.rows[:, part] * np.float32(length))
-            penalty = strangers.penalty(sides[0].rows, weight=settings.background_weight, nearest=settings.background_nearest)
-        return PairSimilarity(sides[0], sides[1], penalty, members)
+        rows = [side.rows[:, part] * np.float32(length) for side in (queries, references)]
+        if background is None:
+            sides = replace(queries, rows=rows[0]), replace(references, rows=rows[1])
+            return PairSimilarity(*sides, np.zeros(len(queries), dtype=np.float32), members)
+        moved = move(rows[0], rows[1], background.rows[:, part] * np.float32(length), settings.post)
+        sides = replace(queries, rows=moved.queries), replace(references, rows=moved.references)
+        strangers = replace(background, rows=moved.background)
+        penalty: Float = (moved.length**2 - 1) / np.float32(2)
+        if len(queries):
+            penalty += strangers.penalty(
+                moved.queries * moved.length[:, None],
+                weight=settings.background_weight,
+                nearest=settings.background_nearest,
+                skip=settings.background_skip,
+            )
+        return PairSimilarity(*sides, penalty, members, length=moved.length)
 
     count, width = len(settings.members), max(queries.rows.shape[1], references.rows.shape[1])  # a side without views has 0
     parts = [slice(n * width // count, (n + 1) * width // count) for n in range(count)] if count > 1 else []

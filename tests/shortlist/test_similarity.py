@@ -5,10 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from matcher.background import Background
+from matcher.background import Background, load_background
+from matcher.errors import UsageError
 from matcher.geometry import identity
-from matcher.settings import DescriptorSettings
+from matcher.postprocessing import move
+from matcher.settings import DescriptorSettings, NearestViews, PostSettings, SampleSettings, StretchSettings
 from matcher.shortlist import similarity
+from matcher.shortlist.rules import nearest as nearest_references
 from matcher.shortlist.similarity import compare_views
 from matcher.types import Descriptors, Pictures
 
@@ -71,3 +74,40 @@ def test_a_side_without_views(sides, empty):
     both[empty] = Descriptors.empty()
     found = compare_views(*both, Pictures.empty(), SETTINGS)
     assert len(found.members) == 3 and len(found.penalty) == len(both[0]) and not found.has("q0", "r0")
+
+
+@pytest.mark.parametrize("post", [PostSettings(stretch=StretchSettings(nearest=3)), PostSettings(sample=SampleSettings(neighbours=5))])
+def test_queries_of_other_lengths_are_compared_by_their_distance(sides, post):
+    """1 - |q' - r|^2 / 2, which orders the references of a query as the published squared distance does."""
+    query, reference, strangers = (side.reshape(len(side), -1) / np.sqrt(3) for side in sides)
+    settings = replace(SETTINGS, backbone="one", post=post, background_weight=0.0)
+    found = between(compare_views(describe(sides[0], "q"), describe(sides[1], "r"), Pictures.empty(), settings))
+    moved = move(query, reference, strangers, post)
+    longer = moved.queries * moved.length[:, None]
+    assert np.allclose(found, 1 - ((longer[:, None] - reference[None]) ** 2).sum(axis=2) / 2, atol=1e-5)
+
+
+def test_the_nearest_under_a_length_are_those_of_a_slow_search(sides):
+    settings = replace(SETTINGS, backbone="one", post=PostSettings(sample=SampleSettings(neighbours=5)))
+    found = compare_views(describe(sides[0], "q"), describe(sides[1], "r"), Pictures.empty(), settings)
+    listed = nearest_references(found, [NearestViews(per_query=2)])
+    for q in range(3):
+        best = sorted(range(4), key=lambda r: -found.between(f"q{q}", f"r{r}").max())[:2]
+        rows = listed.query_id == f"q{q}"
+        assert listed.reference_id[rows].tolist() == [f"r{r}" for r in best]
+        assert np.allclose(listed.similarity[rows], [found.between(f"q{q}", f"r{r}").max() for r in best], atol=1e-5)
+
+
+def test_an_extra_dimension_does_what_subtraction_does(sides):
+    """The challenge's trick: the penalty as one more coordinate. It never changes the order inside one query's view."""
+    query, reference, strangers = (side.reshape(len(side), -1) / np.sqrt(3) for side in sides)
+    found = between(compare_views(describe(sides[0], "q"), describe(sides[1], "r"), Pictures.empty(), replace(SETTINGS, backbone="one")))
+    bias = -0.5 * np.sort(query @ strangers.T, axis=1)[:, -2:].mean(axis=1)
+    wider = np.column_stack([query, bias]) @ np.column_stack([reference, np.ones(len(reference))]).T
+    assert np.allclose(found, wider, atol=1e-5)
+    assert np.array_equal(np.argsort(-found, axis=1), np.argsort(-(query @ reference.T), axis=1))
+
+
+def test_steps_need_a_background():
+    with pytest.raises(UsageError, match=r"descriptor\.post moves descriptors away from a background"):
+        load_background(DescriptorSettings(backbone="one", post=PostSettings(stretch=StretchSettings())), Pictures.empty())

@@ -207,6 +207,23 @@ def compare(query: Place, reference: Place, *, strategy: Strategy = Strategy()) 
     return compare_pictures(query, reference, strategy=strategy)
 
 
+def convert(source: Place, output: Place, *, rows: int = 500_000, strategy: Strategy = Strategy()) -> Path:
+    """Predictions and descriptors -> the files of the Image Similarity Challenge 2021, and these -> predictions.
+
+    predictions.parquet or a CSV becomes a CSV with the best rows; the folder of a run becomes HDF5 with a vector of every whole
+    picture, after descriptor.post; such HDF5 becomes a CSV with the closest pairs, by minus the squared distance.
+
+    Args:
+        source: predictions (.parquet, .csv), a folder that `run` wrote, or descriptors (.h5, .hdf5)
+        output: .csv or .h5
+        rows: of a CSV at most, the best ones; the challenge takes 500,000
+        strategy: the one that described the folder; its descriptor.post and background may be others
+    """
+    from matcher.stages.converting import convert_file
+
+    return convert_file(Path(source), Path(output), rows=rows, strategy=strategy)
+
+
 def synthesize(
     photos: Place,
     output: Place,

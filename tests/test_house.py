@@ -20,7 +20,9 @@ FLOORS = {
     **dict.fromkeys(["errors", "faults", "geometry", "types", "settings", "shipped", "environment"], 0),
     **dict.fromkeys(["images", "storage", "metrics", "models"], 1),
     **dict.fromkeys(["views", "data"], 2),
-    **dict.fromkeys(["background", "postprocessing", "crops", "describe", "features", "index", "index_card", "index_kinds", "visual_words"], 3),
+    **dict.fromkeys(
+        ["background", "postprocessing", "crops", "describe", "features", "index", "index_card", "index_kinds", "visual_words"], 3
+    ),
     **dict.fromkeys(["shortlist"], 4),
     **dict.fromkeys(["scoring"], 5),
     **dict.fromkeys(["fusion", "calibration"], 6),

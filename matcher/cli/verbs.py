@@ -17,6 +17,7 @@ VERBS = {
     "calibrate": "matcher.pipeline:calibrate",
     "evaluate": "matcher.pipeline:evaluate",
     "report": "matcher.pipeline:report",
+    "convert": "matcher.pipeline:convert",
     "synthesize": "matcher.pipeline:synthesize",
     "ablate": "matcher.pipeline:ablate",
     "fit_fusion": "matcher.pipeline:fit_fusion",
@@ -28,7 +29,7 @@ VERBS = {
 }
 TRAINING = ("fit", "validate", "test", "predict")  # Lightning's own, see cli/training.py; they take seconds to start
 STRATEGY = "strategy"  # the parameter of the verbs that follow one
-POSITIONAL = frozenset({"compare"})  # matcher compare A B; everywhere else an argument is named
+POSITIONAL = frozenset({"compare", "convert"})  # matcher compare A B; everywhere else an argument is named
 
 
 def load(verb: str) -> Callable[..., Any]:

@@ -31,8 +31,10 @@ from matcher.views.render import Pixels, render_many
 if TYPE_CHECKING:  # torch comes with the models, not with this module
     from matcher.images.table import ImageSet
     from matcher.models.descriptor import Descriptor
-    from matcher.models.ensemble import Ensemble
+    from matcher.models.ensemble import Ensemble, ManySizes
     from matcher.models.overlay_yolo import OverlayDetector
+
+    Describer = Descriptor | ManySizes | Ensemble
 
 GREY = "grey:"  # before the name of a descriptor that is shown pictures without colours
 Item = TypeVar("Item")
@@ -45,7 +47,7 @@ def describe_views(
     *,
     image_settings: ImageSettings,
     names: Sequence[str],
-    model: Descriptor | Ensemble,
+    model: Describer,
     detector: OverlayDetector | None = None,
     workers: int = 1,
 ) -> tuple[Descriptors, Errors]:
@@ -171,16 +173,19 @@ def gather(views: Views, rows: NDArray[np.float32]) -> Descriptors:
     return Descriptors(image_id=views.image_id, frame=views.frame, kind=views.kind, confidence=views.confidence, rows=rows)
 
 
-def load_model(settings: DescriptorSettings) -> Descriptor | Ensemble:
-    """Settings -> the descriptor or the ensemble, on the GPU if there is one."""
+def load_model(settings: DescriptorSettings) -> Describer:
+    """Settings -> the descriptor, at one size or several, or the ensemble, on the GPU if there is one."""
     from matcher.models.descriptor import Descriptor
-    from matcher.models.ensemble import Ensemble
+    from matcher.models.ensemble import Ensemble, ManySizes
     from matcher.models.inference import make_ready
 
     grey = [name.startswith(GREY) for name in settings.members]
-    models = [Descriptor.from_settings(replace(settings, backbone=name.removeprefix(GREY))) for name in settings.members]
-    for model in models:
-        make_ready(model, model)
+    models: list[Descriptor | ManySizes] = []
+    for name in settings.members:
+        model = Descriptor.from_settings(replace(settings, backbone=name.removeprefix(GREY)))
+        models.append(ManySizes(model, settings.sizes) if settings.sizes else model)
+        for part in models[-1].members if isinstance(models[-1], ManySizes) else [model]:
+            make_ready(part, part)
     return Ensemble(models, grey) if len(models) > 1 or grey[0] else models[0]
 
 
@@ -202,7 +207,8 @@ def find_detector(name: str) -> OverlayDetector:
 
 def made_by(settings: DescriptorSettings) -> str:
     """Settings -> what names the numbers that the descriptor gives: a digest where its weights lie in files, else its name and seed."""
-    return " beside ".join(member_made_by(name, settings) for name in settings.members)
+    sizes = f", mean of sizes {' '.join(map(str, settings.sizes))}" if settings.sizes else ""
+    return " beside ".join(member_made_by(name, settings) for name in settings.members) + sizes
 
 
 def member_made_by(name: str, settings: DescriptorSettings) -> str:

@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from matcher.errors import UsageError
 from matcher.settings import Strategy
 from matcher.stages.job import Job
 
@@ -13,6 +14,7 @@ MYPY = False  # true to type checkers; jsonargparse would run the imports below 
 if MYPY:
     from matcher.data.synthesize import BenchmarkSummary
     from matcher.metrics.evaluation import Evaluation
+    from matcher.shortlist.false_links import FalseLinks
     from matcher.stages.ablating import Ablation
     from matcher.stages.comparing import Comparison
     from matcher.stages.fitting import Fitted
@@ -330,6 +332,26 @@ def whiten(descriptor: Place, photos: Place, output: Place, *, size: int | None 
     from matcher.training.whitening import whiten as fold_whitening
 
     return fold_whitening(descriptor, photos, output, size=size, pictures=pictures, seed=seed)
+
+
+def false_links(references: int, *, strategy: Strategy = Strategy(), seed: int = 0) -> FalseLinks:
+    """How alike strangers get by the strategy's descriptor and background -> above which similarity a false link is how rare.
+
+    Args:
+        references: pictures in the gallery that queries will be compared with
+        strategy: its descriptor names a background
+        seed: of the resamples
+    """
+    from matcher.background import load_background
+    from matcher.shortlist.false_links import expect_false_links
+    from matcher.stages.describing import descriptor_of
+    from matcher.types import Pictures
+
+    settings = descriptor_of(strategy)
+    background = load_background(settings, Pictures.empty())
+    if background is None:
+        raise UsageError("false links are counted among strangers: name a background in descriptor.background (matcher make-background)")
+    return expect_false_links(background, settings, references=references, seed=seed)
 
 
 def fit_fusion(pair_scores: Place, ground_truth: Place, output: Place, *, scorers: list[ScorerName] | None = None, seed: int = 0) -> Fitted:

@@ -185,6 +185,7 @@ class DescriptorSettings:
         weights: load trained weights (from the folder, the local cache, or the hub); false = random weights, for tests
         seed: of random weights
         size: side of the square input in pixels; null = what the backbone asks for
+        sizes: likewise several, whose rows are averaged; null = one size
         batch_size: views in one forward pass
         query_views: names of views of the queries, see views.plan; "overlays" = what the detector finds pasted,
             "proposals" = regions that stand out, by selective search
@@ -204,6 +205,7 @@ class DescriptorSettings:
     weights: bool = True
     seed: int = 0
     size: int | None = None
+    sizes: list[int] | None = None
     batch_size: int = 32
     query_views: list[str] = field(default_factory=lambda: ["whole"])
     reference_views: list[str] = field(default_factory=lambda: ["whole"])
@@ -220,6 +222,8 @@ class DescriptorSettings:
         at_least(self, background_skip=0)
         if not self.members:
             raise UsageError("backbone names no descriptor")
+        if self.sizes is not None and (not self.sizes or min(self.sizes) < 16):
+            raise UsageError(f"sizes must be sides of 16 pixels at least, or null, not {self.sizes}")
         if self.background_skip >= self.background_nearest:
             raise UsageError(f"background_skip ({self.background_skip}) must be below background_nearest ({self.background_nearest})")
 

@@ -23,6 +23,7 @@ VERBS = {
     "fit_fusion": "matcher.pipeline:fit_fusion",
     "whiten": "matcher.pipeline:whiten",
     "make_background": "matcher.pipeline:make_background",
+    "false_links": "matcher.pipeline:false_links",
     "contact_sheet": "matcher.pipeline:contact_sheet",
     "demo": "matcher.demo:demo",
     "doctor": "matcher.doctor:doctor",

@@ -1,4 +1,4 @@
-"""Several descriptors at once: their rows side by side, so that a similarity is the mean of theirs."""
+"""Several descriptors at once, their rows side by side, so that a similarity is the mean of theirs; and one descriptor at several sizes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Ensemble:
         grey: for each of them, whether it is shown grey pictures (as the grey models of D2LV, arXiv 2111.07090)
     """
 
-    def __init__(self, members: Sequence[Descriptor], grey: Sequence[bool]) -> None:
+    def __init__(self, members: Sequence[Descriptor | ManySizes], grey: Sequence[bool]) -> None:
         if len(widths := sorted({member.dim for member in members})) != 1:
             told = " and ".join(map(str, widths))
             raise UsageError(f"the descriptors of an ensemble must have equally many numbers, these have {told}")
@@ -35,6 +35,20 @@ class Ensemble:
         shown = {False: pixels, True: without_colour(pixels) if any(self.grey) else pixels}
         rows = [member.describe(at_size(shown[grey], member.size)) for member, grey in self.members]
         return np.concatenate(rows, axis=1) * np.float32(len(rows) ** -0.5)
+
+
+class ManySizes:
+    """One descriptor that sees each picture at several sizes (VisionForce: 200, 256, 320, 400 pixels). ``describe`` as a Descriptor's."""
+
+    def __init__(self, descriptor: Descriptor, sizes: Sequence[int]) -> None:
+        self.members = [descriptor.at_size(size) for size in sizes]
+        self.size, self.dim = max(sizes), descriptor.dim
+
+    def describe(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Pictures (B, size, size, 3) uint8 RGB -> unit rows (B, dim): the mean of the members' unit rows, normalised."""
+        mean = np.mean([member.describe(at_size(pixels, member.size)) for member in self.members], axis=0)
+        rows: NDArray[np.float32] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        return rows
 
 
 def without_colour(pixels: Pixels) -> Pixels:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from matcher.background import load_background
+from matcher.background import Background, load_background
 from matcher.postprocessing import move
 from matcher.settings import DescriptorSettings
 from matcher.shortlist.neighbours import Ints, rows_by_id
@@ -60,10 +60,15 @@ def views_at(described: Descriptors, rows: Ints) -> Views:
 def compare_views(queries: Descriptors, references: Descriptors, pictures: Pictures, settings: DescriptorSettings) -> PairSimilarity:
     """Views of both sides, and the references' pictures -> similarities, moved and normalised if the settings name a background.
 
-    Those of each member of an ensemble stand beside them, normalised by its own part of the background. MatcherError if a
-    background picture is among the references.
+    MatcherError if a background picture is among the references.
     """
-    background = load_background(settings, pictures)
+    return compare_with(load_background(settings, pictures), queries, references, settings)
+
+
+def compare_with(
+    background: Background | None, queries: Descriptors, references: Descriptors, settings: DescriptorSettings
+) -> PairSimilarity:
+    """Views of both sides -> similarities. Those of each member of an ensemble, by its own part of the background, stand beside them."""
 
     def of_part(part: slice, length: float, members: Sequence[PairSimilarity] = ()) -> PairSimilarity:
         rows = [side.rows[:, part] * np.float32(length) for side in (queries, references)]

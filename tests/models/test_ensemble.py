@@ -3,7 +3,7 @@ import pytest
 
 from matcher.errors import UsageError
 from matcher.models.descriptor import Descriptor
-from matcher.models.ensemble import Ensemble, at_size, without_colour
+from matcher.models.ensemble import Ensemble, ManySizes, at_size, without_colour
 
 
 def descriptor(size=32, dim=8, seed=0):
@@ -50,3 +50,14 @@ def test_nothing_in_nothing_out(members):
 def test_members_have_equally_many_numbers(members):
     with pytest.raises(UsageError, match="equally many numbers, these have 8 and 12"):
         Ensemble([members[0], descriptor(dim=12)], [False, False])
+
+
+def test_rows_of_several_sizes_are_averaged():
+    alone = Descriptor.build("timm:test_efficientnet", size=32, dim=8).eval()
+    many = ManySizes(alone, [32, 48])
+    assert many.size == 48 and many.dim == 8
+    some = pixels(4, size=48)
+    rows = alone.describe(at_size(some, 32)) + alone.at_size(48).describe(some)
+    assert np.allclose(many.describe(some), rows / np.linalg.norm(rows, axis=1, keepdims=True), atol=1e-5)
+    with pytest.raises(UsageError, match="for pictures of 32 pixels, not 48"):
+        ManySizes(descriptor(), [32, 48])  # a ViT's positions are weights

@@ -1,0 +1,71 @@
+"""Strangers whose similarities are known: directions drawn evenly on a sphere."""
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from matcher.background import Background
+from matcher.errors import MatcherError, UsageError
+from matcher.settings import DescriptorSettings
+from matcher.shortlist.false_links import between_strangers, expect_false_links, thresholds_of
+
+SETTINGS = DescriptorSettings(backbone="one", background="b", background_weight=0.0)
+
+
+def strangers(count=1500, width=12, seed=0):
+    rows = np.random.default_rng(seed).standard_normal((count, width)).astype(np.float32)
+    return Background(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.zeros((0, 16), np.uint8), {})
+
+
+def true_threshold(share, width=12):
+    """(1 + cosine) / 2 of two such directions follows a beta distribution."""
+    return 2 * beta((width - 1) / 2, (width - 1) / 2).isf(share) - 1
+
+
+def test_thresholds_are_those_of_the_true_distribution():
+    found = expect_false_links(strangers(), SETTINGS, references=100)
+    assert found.pairs == 250_000 and [row.queries for row in found.thresholds] == [1, 10, 100, 1_000, 10_000]
+    assert [row.counted for row in found.thresholds] == [True, True, False, False, False]
+    for row in found.thresholds:
+        assert row.similarity.value == pytest.approx(true_threshold(1 / (100 * row.queries)), abs=0.03)
+        assert row.similarity.low <= row.similarity.value <= row.similarity.high
+    values = [row.similarity.value for row in found.thresholds]
+    assert values == sorted(values)
+    assert "one false link at or above" in str(found) and "extrapolated" in str(found) and found.as_dict()["references"] == 100
+
+
+def test_more_references_need_a_higher_threshold():
+    few, many = (expect_false_links(strangers(), SETTINGS, references=count) for count in (10, 1000))
+    assert many.thresholds[0].similarity.value == pytest.approx(few.thresholds[2].similarity.value)
+
+
+def test_similarities_are_normalised_by_strangers_that_are_neither():
+    some = strangers(count=300)
+    normalised = DescriptorSettings(backbone="one", background="b", background_weight=1.0, background_nearest=2)
+    found, highest = between_strangers(some, normalised)
+    queries, references, rest = np.array_split(some.rows, 3)
+    penalty = np.sort(queries @ rest.T, axis=1)[:, -2:].mean(axis=1)
+    assert np.allclose(found, queries @ references.T - penalty[:, None], atol=1e-3) and highest == pytest.approx(
+        1 - penalty.min(), abs=1e-3
+    )
+
+
+def test_a_background_that_repeats_itself_has_no_rare_threshold():
+    some = strangers(count=600)
+    some.rows[200:400] = some.rows[:200]
+    last = expect_false_links(some, SETTINGS, references=1000).thresholds[-1]
+    assert np.isnan(last.similarity.value)
+    assert "none, some strangers of this background are as alike as copies" in str(expect_false_links(some, SETTINGS, references=1000))
+
+
+def test_extrapolation_meets_what_was_counted():
+    some = np.random.default_rng(0).exponential(size=200_000)
+    counted, rare = thresholds_of(some, [40.5 / len(some), 1e-6])
+    assert counted == np.sort(some)[-40] and rare == pytest.approx(-np.log(1e-6), rel=0.15)
+
+
+def test_what_cannot_be_said():
+    with pytest.raises(MatcherError, match="holds 200 pictures: 300 are needed"):
+        expect_false_links(strangers(count=200), SETTINGS, references=10)
+    with pytest.raises(UsageError, match="references must be at least 1"):
+        expect_false_links(strangers(), SETTINGS, references=0)

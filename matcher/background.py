@@ -58,15 +58,15 @@ class Background:
             means[start : start + CHUNK] = largest[:, : nearest - skip].mean(axis=1)
         return means * np.float32(weight)
 
-    def refuse_references(self, references: Pictures) -> None:
-        """MatcherError if a background picture is among these references: their copies would be held to the impossible."""
+    def refuse(self, pictures: Pictures, side: str) -> None:
+        """MatcherError if a background picture is among these pictures: their copies would be held to the impossible."""
         known = {key.tobytes() for key in self.keys}
         for name in ("file_key", "pixel_key"):
-            for id_, key in zip(references.id.tolist(), short_keys(getattr(references, name).tolist()), strict=True):
+            for id_, key in zip(pictures.id.tolist(), short_keys(getattr(pictures, name).tolist()), strict=True):
                 if key.tobytes() in known:
                     raise MatcherError(
-                        f"the reference {id_} is one of the background's pictures, which must be strangers: "
-                        "make another background without the references (matcher make_background), or set descriptor.background to null"
+                        f"the {side} {id_} is one of the background's pictures, which must be strangers: leave it out, make another "
+                        "background without it (matcher make-background), or set descriptor.background to null"
                     )
 
     def save(self, path: Path) -> None:
@@ -112,17 +112,18 @@ def of_pictures(rows: ArrayLike, file_keys: Sequence[str], pixel_keys: Sequence[
     return Background(np.asarray(rows, dtype=np.float32), keys, card)
 
 
-def load_background(settings: DescriptorSettings, references: Pictures) -> Background | None:
-    """Settings, and the references that will be evaluated -> the background; None if the settings name none.
+def load_background(settings: DescriptorSettings, **sides: Pictures) -> Background | None:
+    """Settings, and the pictures under evaluation as ``query`` and ``reference`` -> the background; None if the settings name none.
 
-    MatcherError if one of its pictures is among the references.
+    MatcherError if one of its pictures is among them.
     """
     if settings.background is None:
         if settings.post != PostSettings():
             raise UsageError("descriptor.post moves descriptors away from a background: name one in descriptor.background")
         return None
     background = Background.load(weights_path(settings.background, "background"), made_by=made_by(settings))
-    background.refuse_references(references)
+    for side, pictures in sides.items():
+        background.refuse(pictures, side)
     return background
 
 

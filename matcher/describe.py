@@ -32,10 +32,13 @@ if TYPE_CHECKING:  # torch comes with the models, not with this module
     from matcher.images.table import ImageSet
     from matcher.models.descriptor import Descriptor
     from matcher.models.ensemble import Ensemble, ManySizes
+    from matcher.models.gist import Gist
     from matcher.models.overlay_yolo import OverlayDetector
 
-    Describer = Descriptor | ManySizes | Ensemble
+    Member = Descriptor | ManySizes | Gist
+    Describer = Member | Ensemble
 
+GIST = "gist"  # the descriptor without weights
 GREY = "grey:"  # before the name of a descriptor that is shown pictures without colours
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -175,18 +178,29 @@ def gather(views: Views, rows: NDArray[np.float32]) -> Descriptors:
 
 def load_model(settings: DescriptorSettings) -> Describer:
     """Settings -> the descriptor, at one size or several, or the ensemble, on the GPU if there is one."""
-    from matcher.models.descriptor import Descriptor
-    from matcher.models.ensemble import Ensemble, ManySizes
-    from matcher.models.inference import make_ready
+    from matcher.models.ensemble import Ensemble
 
     grey = [name.startswith(GREY) for name in settings.members]
-    models: list[Descriptor | ManySizes] = []
-    for name in settings.members:
-        model = Descriptor.from_settings(replace(settings, backbone=name.removeprefix(GREY)))
-        models.append(ManySizes(model, settings.sizes) if settings.sizes else model)
-        for part in models[-1].members if isinstance(models[-1], ManySizes) else [model]:
-            make_ready(part, part)
+    models = [load_member(name.removeprefix(GREY), settings) for name in settings.members]
     return Ensemble(models, grey) if len(models) > 1 or grey[0] else models[0]
+
+
+def load_member(name: str, settings: DescriptorSettings) -> Member:
+    """Name of one descriptor -> it, at one size or several."""
+    from matcher.models.descriptor import Descriptor
+    from matcher.models.ensemble import ManySizes
+    from matcher.models.gist import Gist
+    from matcher.models.inference import make_ready
+
+    if name == GIST:
+        return Gist()
+    model = Descriptor.from_settings(replace(settings, backbone=name))
+    if settings.sizes is None:
+        return make_ready(model, model)
+    many = ManySizes(model, settings.sizes)
+    for member in many.members:
+        make_ready(member, member)
+    return many
 
 
 def load_detector(settings: DescriptorSettings, names: Sequence[str]) -> OverlayDetector | None:
@@ -215,6 +229,8 @@ def member_made_by(name: str, settings: DescriptorSettings) -> str:
     """Name of one descriptor -> likewise."""
     if name.startswith(GREY):
         return f"grey pictures by {member_made_by(name.removeprefix(GREY), settings)}"
+    if name == GIST:
+        return GIST
     if (path := find_checkpoint(name)) is not None:
         return f"checkpoint {card_digest(path)}"
     weights = "trained weights" if settings.weights else f"random weights of seed {settings.seed}"

@@ -38,6 +38,8 @@ def build(cls: type, content: Any, key: str) -> Any:
         if name not in hints:
             raise Fault(f"{key}.{name}", None)
         inner = next(dataclasses_in(hints[name]), None)
+        if value is None and inner is not None and type(None) not in get_args(hints[name]):
+            raise Fault(f"{key}.{name}", "must be keys and values, not null; leave it out for its defaults")
         if inner is None or value is None:
             values[name] = value
         elif not is_list(hints[name]):

@@ -345,10 +345,9 @@ def false_links(references: int, *, strategy: Strategy = Strategy(), seed: int =
     from matcher.background import load_background
     from matcher.shortlist.false_links import expect_false_links
     from matcher.stages.describing import descriptor_of
-    from matcher.types import Pictures
 
     settings = descriptor_of(strategy)
-    background = load_background(settings, Pictures.empty())
+    background = load_background(settings)
     if background is None:
         raise UsageError("false links are counted among strangers: name a background in descriptor.background (matcher make-background)")
     return expect_false_links(background, settings, references=references, seed=seed)

@@ -180,8 +180,9 @@ class DescriptorSettings:
     """A global descriptor: a backbone by name, which views of the pictures it sees, and what precision.
 
     Args:
-        backbone: a checkpoint file, the bare name of one in checkpoints/descriptor, "timm:NAME", "transformers:NAME" or a local folder;
-            "grey:" before it shows it pictures without colours; a list of such names is an ensemble, whose similarity is the mean of theirs
+        backbone: a checkpoint file, the bare name of one in checkpoints/descriptor, "timm:NAME", "transformers:NAME", a local folder, or
+            "gist", which has no weights; "grey:" before it shows it pictures without colours; a list of such names is an ensemble,
+            whose similarity is the mean of theirs
         weights: load trained weights (from the folder, the local cache, or the hub); false = random weights, for tests
         seed: of random weights
         size: side of the square input in pixels; null = what the backbone asks for

@@ -114,9 +114,9 @@ def test_other_files_are_no_background(tmp_path):
 @pytest.mark.parametrize(("file_key", "pixel_key"), [("b7", "x"), ("x", "b7 pixels"), ("b0", "b29 pixels")])
 def test_references_among_the_background_are_refused(file_key, pixel_key):
     some = background()
-    some.refuse_references(STRANGERS)
-    with pytest.raises(MatcherError, match="the reference guilty is one of the background's pictures"):
-        some.refuse_references(pictures(["r", "guilty"], [key("r"), key(file_key)], [key("s"), key(pixel_key)]))
+    some.refuse(STRANGERS, "reference")
+    with pytest.raises(MatcherError, match="the query guilty is one of the background's pictures"):
+        some.refuse(pictures(["r", "guilty"], [key("r"), key(file_key)], [key("s"), key(pixel_key)]), "query")
 
 
 def test_the_nearest_may_be_left_out_of_the_mean():
@@ -127,21 +127,21 @@ def test_the_nearest_may_be_left_out_of_the_mean():
 
 
 def test_without_a_background_nothing_is_taken_off():
-    assert load_background(SETTINGS, STRANGERS) is None and background_print(SETTINGS) == {}
+    assert load_background(SETTINGS, reference=STRANGERS) is None and background_print(SETTINGS) == {}
 
 
 def test_settings_find_weigh_and_name_the_file(tmp_path):
     some = background(descriptor=made_by(SETTINGS))
     some.save(tmp_path / "mine.safetensors")
     settings = replace(SETTINGS, background=str(tmp_path / "mine.safetensors"), background_weight=0.5, background_nearest=4)
-    found = load_background(settings, STRANGERS)
+    found = load_background(settings, query=STRANGERS, reference=STRANGERS)
     assert np.allclose(found.rows, some.rows, atol=1e-3) and found.card == some.card
     before = background_print(settings)
     assert before["weight"] == 0.5 and before["nearest"] == 4
     background(20, descriptor=made_by(SETTINGS)).save(tmp_path / "mine.safetensors")
     assert background_print(settings)["digest"] != before["digest"]
     with pytest.raises(StaleStageError, match="was made by another descriptor"):
-        load_background(replace(settings, seed=1), STRANGERS)
+        load_background(replace(settings, seed=1), reference=STRANGERS)
     with pytest.raises(MatcherError, match=r"cannot read the background .*background/absent\.safetensors"):
         background_print(replace(SETTINGS, background="absent"))
 
@@ -165,7 +165,7 @@ def test_make_background_of_photographs(photos, tmp_path):
     assert (np.diag(alike) > 0.9).all()  # another filter shrank these
     row, _ = describe_picture(str(photos / "3.png"), STRATEGY.reference_keypoints, image_settings=ImageSettings())
     with pytest.raises(MatcherError, match="the reference three is one"):
-        made.refuse_references(pictures(["three"], ["00" * 32], [row["pixel_key"]]))
+        made.refuse(pictures(["three"], ["00" * 32], [row["pixel_key"]]), "reference")
     again = make_background(photos, tmp_path / "two.safetensors", strategy=STRATEGY, workers=3)
     assert again.read_bytes() == path.read_bytes()
 

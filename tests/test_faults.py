@@ -19,6 +19,12 @@ from matcher.settings import Strategy
         ({"scorers": {"pair_model": {"model": "a", "views": [{"querry": []}]}}}, "s.scorers.pair_model.views.querry", None),
         ({"shortlist": {"descriptor": [{"per": 2}]}}, "s.shortlist.descriptor.per", None),
         ({"scorers": {"sift": {"agin": {}}}}, "s.scorers.sift.agin", None),
+        ({"descriptor": {"backbone": "a", "post": None}}, "s.descriptor.post", "must be keys and values, not null"),
+        (
+            {"descriptor": {"backbone": "a", "post": {"subtract": {"nearest": 0}}}},
+            "s.descriptor.post.subtract",
+            "nearest must be at least 1",
+        ),
         ([], "s", "must be keys and values, not []"),
     ],
 )

@@ -38,7 +38,7 @@ def test_they_are_small():
     size = {name: shipped("checkpoints", name).stat().st_size for name in WEIGHTS}
     assert sum(size[name] for name in WEIGHTS if name.startswith(("descriptor", "overlay"))) < 18e6
     assert sum(size[name] for name in WEIGHTS if name.startswith(("token_fusion", "concat_vit"))) < 14e6
-    assert sum(size.values()) < 26e6 and max(size.values()) < 16e6
+    assert sum(size.values()) < 28e6 and max(size.values()) < 16e6
 
 
 def test_the_pair_model_tells_a_crop_from_a_stranger():

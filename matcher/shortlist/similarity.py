@@ -57,12 +57,12 @@ def views_at(described: Descriptors, rows: Ints) -> Views:
     return Views(**{name: getattr(described, name)[rows] for name, _, _ in Views.columns()})
 
 
-def compare_views(queries: Descriptors, references: Descriptors, pictures: Pictures, settings: DescriptorSettings) -> PairSimilarity:
-    """Views of both sides, and the references' pictures -> similarities, moved and normalised if the settings name a background.
+def compare_views(queries: Descriptors, references: Descriptors, settings: DescriptorSettings, **sides: Pictures) -> PairSimilarity:
+    """Views of both sides, their pictures (``query``, ``reference``) -> similarities, moved and normalised if there is a background.
 
-    MatcherError if a background picture is among the references.
+    MatcherError if a background picture is among theirs.
     """
-    return compare_with(load_background(settings, pictures), queries, references, settings)
+    return compare_with(load_background(settings, **sides), queries, references, settings)
 
 
 def compare_with(

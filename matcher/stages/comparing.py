@@ -88,7 +88,7 @@ def similarity_of(query: FeatureSet, reference: FeatureSet, strategy: Strategy) 
         detector = load_detector(settings, names)
         found, _ = describe_views(as_images(side), settings, image_settings=strategy.images, names=names, model=model, detector=detector)
         sides.append(found)
-    return compare_views(sides[0], sides[1], reference.pictures, settings)
+    return compare_views(sides[0], sides[1], settings, query=query.pictures, reference=reference.pictures)
 
 
 def crops_of(query: FeatureSet, strategy: Strategy) -> CropSet | None:

@@ -42,8 +42,8 @@ def described_vectors(folder: Path, strategy: Strategy) -> tuple[Vectors, Vector
     """Folder of a run -> a vector for each picture of both sides: of the whole picture, after the steps of ``descriptor.post``."""
     settings = descriptor_of(strategy)
     queries, references = (load_descriptors(folder / name, side=side, strategy=strategy)[0] for name, side in SIDES)
-    pictures = load_described(folder / "references")[0].pictures
-    seen = compare_views(whole(queries), whole(references), pictures, settings)
+    pictures = {side: load_described(folder / name)[0].pictures for name, side in SIDES}
+    seen = compare_views(whole(queries), whole(references), settings, **pictures)
     return Vectors(seen.queries.image_id, seen.queries.rows * seen.length[:, None]), Vectors(seen.references.image_id, seen.references.rows)
 
 

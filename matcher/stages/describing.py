@@ -219,7 +219,7 @@ def compare_descriptors(
 ) -> tuple[PairSimilarity | None, dict[str, str]]:
     """Folders that describe wrote, and the pictures of the references -> similarities of pairs, and fingerprints of what decides them.
 
-    None, and none, if the strategy names no descriptor. MatcherError if a reference is among the background's pictures.
+    None, and none, if the strategy names no descriptor. MatcherError if a picture is one of the background's.
     """
     if strategy.descriptor is None:
         return None, {}
@@ -230,7 +230,8 @@ def compare_descriptors(
     prints = {"query_descriptors": query_print, "reference_descriptors": reference_print}
     if normalised := background_print(strategy.descriptor):
         prints["background"] = json.dumps(normalised, sort_keys=True)
-    return compare_views(first, second, library, strategy.descriptor), prints
+    asked = Stage.load(queries / "pictures", Pictures).read()
+    return compare_views(first, second, strategy.descriptor, query=asked, reference=library), prints
 
 
 def fingerprint(images: ImageSet) -> str:

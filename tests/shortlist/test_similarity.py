@@ -13,7 +13,7 @@ from matcher.settings import DescriptorSettings, NearestViews, PostSettings, Sam
 from matcher.shortlist import similarity
 from matcher.shortlist.rules import nearest as nearest_references
 from matcher.shortlist.similarity import compare_views
-from matcher.types import Descriptors, Pictures
+from matcher.types import Descriptors
 
 SETTINGS = DescriptorSettings(backbone=["one", "two", "three"], background="b", background_weight=0.5, background_nearest=2)
 
@@ -37,7 +37,7 @@ def sides(monkeypatch):
     query, reference, strangers = unit(rng, 6), unit(rng, 8), unit(rng, 9)
     flat = (strangers.reshape(9, -1) / np.sqrt(3)).astype(np.float32)
     made = Background(flat, np.zeros((0, 16), np.uint8), {})
-    monkeypatch.setattr(similarity, "load_background", lambda settings, references: made if settings.background else None)
+    monkeypatch.setattr(similarity, "load_background", lambda settings, **sides: made if settings.background else None)
     return query, reference, strangers
 
 
@@ -52,7 +52,7 @@ def between(found, queries=3, references=4):
 
 def test_every_member_is_normalised_by_its_own_part(sides):
     query, reference, strangers = sides
-    found = compare_views(describe(query, "q"), describe(reference, "r"), Pictures.empty(), SETTINGS)
+    found = compare_views(describe(query, "q"), describe(reference, "r"), SETTINGS)
     assert len(found.members) == 3
     for n, member in enumerate(found.members):
         expected = normalised(query[:, n], reference[:, n], strangers[:, n])
@@ -64,7 +64,7 @@ def test_every_member_is_normalised_by_its_own_part(sides):
 def test_one_descriptor_has_no_members_and_no_background_takes_nothing_off(sides):
     query, reference, _ = sides
     alone = replace(SETTINGS, backbone="one", background=None)
-    found = compare_views(describe(query, "q"), describe(reference, "r"), Pictures.empty(), alone)
+    found = compare_views(describe(query, "q"), describe(reference, "r"), alone)
     assert not found.members and not found.penalty.any()
 
 
@@ -72,7 +72,7 @@ def test_one_descriptor_has_no_members_and_no_background_takes_nothing_off(sides
 def test_a_side_without_views(sides, empty):
     both = [describe(sides[0], "q"), describe(sides[1], "r")]
     both[empty] = Descriptors.empty()
-    found = compare_views(*both, Pictures.empty(), SETTINGS)
+    found = compare_views(*both, SETTINGS)
     assert len(found.members) == 3 and len(found.penalty) == len(both[0]) and not found.has("q0", "r0")
 
 
@@ -81,7 +81,7 @@ def test_queries_of_other_lengths_are_compared_by_their_distance(sides, post):
     """1 - |q' - r|^2 / 2, which orders the references of a query as the published squared distance does."""
     query, reference, strangers = (side.reshape(len(side), -1) / np.sqrt(3) for side in sides)
     settings = replace(SETTINGS, backbone="one", post=post, background_weight=0.0)
-    found = between(compare_views(describe(sides[0], "q"), describe(sides[1], "r"), Pictures.empty(), settings))
+    found = between(compare_views(describe(sides[0], "q"), describe(sides[1], "r"), settings))
     moved = move(query, reference, strangers, post)
     longer = moved.queries * moved.length[:, None]
     assert np.allclose(found, 1 - ((longer[:, None] - reference[None]) ** 2).sum(axis=2) / 2, atol=1e-5)
@@ -89,7 +89,7 @@ def test_queries_of_other_lengths_are_compared_by_their_distance(sides, post):
 
 def test_the_nearest_under_a_length_are_those_of_a_slow_search(sides):
     settings = replace(SETTINGS, backbone="one", post=PostSettings(sample=SampleSettings(neighbours=5)))
-    found = compare_views(describe(sides[0], "q"), describe(sides[1], "r"), Pictures.empty(), settings)
+    found = compare_views(describe(sides[0], "q"), describe(sides[1], "r"), settings)
     listed = nearest_references(found, [NearestViews(per_query=2)])
     for q in range(3):
         best = sorted(range(4), key=lambda r: -found.between(f"q{q}", f"r{r}").max())[:2]
@@ -101,7 +101,7 @@ def test_the_nearest_under_a_length_are_those_of_a_slow_search(sides):
 def test_an_extra_dimension_does_what_subtraction_does(sides):
     """The challenge's trick: the penalty as one more coordinate. It never changes the order inside one query's view."""
     query, reference, strangers = (side.reshape(len(side), -1) / np.sqrt(3) for side in sides)
-    found = between(compare_views(describe(sides[0], "q"), describe(sides[1], "r"), Pictures.empty(), replace(SETTINGS, backbone="one")))
+    found = between(compare_views(describe(sides[0], "q"), describe(sides[1], "r"), replace(SETTINGS, backbone="one")))
     bias = -0.5 * np.sort(query @ strangers.T, axis=1)[:, -2:].mean(axis=1)
     wider = np.column_stack([query, bias]) @ np.column_stack([reference, np.ones(len(reference))]).T
     assert np.allclose(found, wider, atol=1e-5)
@@ -110,4 +110,4 @@ def test_an_extra_dimension_does_what_subtraction_does(sides):
 
 def test_steps_need_a_background():
     with pytest.raises(UsageError, match=r"descriptor\.post moves descriptors away from a background"):
-        load_background(DescriptorSettings(backbone="one", post=PostSettings(stretch=StretchSettings())), Pictures.empty())
+        load_background(DescriptorSettings(backbone="one", post=PostSettings(stretch=StretchSettings())))

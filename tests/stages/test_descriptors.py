@@ -167,7 +167,7 @@ def test_scoring_a_list_of_ones_own(made, similarity_only, tmp_path):
     found = Stage.load(scored, PairScores).read().evidence["descriptor_similarity"]
     queries, references = sides_of(folder)
     pictures = Stage.load(folder / "out" / "references" / "pictures", Pictures).read()
-    penalty = compare_views(queries, references, pictures, strategy.descriptor).penalty
+    penalty = compare_views(queries, references, strategy.descriptor, reference=pictures).penalty
     assert np.isnan(found[1]) and (penalty != 0).all()
     expected = [best(queries, references, penalty, *pair)[0] for pair in (("horse", "moon"), ("flipped", "chelsea"))]
     assert np.allclose(found[[0, 2]], expected, atol=1e-6)
@@ -229,11 +229,12 @@ def test_folders_without_descriptors_are_refused(made, library, tmp_path):
         shortlist(tmp_path / "queries", *places(folder)[1:], tmp_path / "candidates", strategy=strategy)
 
 
-def test_a_background_of_the_references_is_refused(made, tmp_path):
+@pytest.mark.parametrize(("side", "told"), [("references", "the (query|reference)"), ("queries", "the query")])
+def test_a_background_of_the_pictures_under_evaluation_is_refused(made, side, told, tmp_path):
     folder, strategy = made
     guilty = tmp_path / "guilty.safetensors"
-    make_background(folder / "references", guilty, strategy=strategy)
-    with pytest.raises(MatcherError, match="is one of the background's pictures"):
+    make_background(folder / side, guilty, strategy=strategy)
+    with pytest.raises(MatcherError, match=f"{told} .* is one of the background's pictures"):
         shortlist(*places(folder), tmp_path / "candidates", strategy=changed(strategy, background=str(guilty)))
 
 

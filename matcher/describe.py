@@ -34,8 +34,9 @@ if TYPE_CHECKING:  # torch comes with the models, not with this module
     from matcher.models.ensemble import Ensemble, ManySizes
     from matcher.models.gist import Gist
     from matcher.models.overlay_yolo import OverlayDetector
+    from matcher.models.vlad import Vlad
 
-    Member = Descriptor | ManySizes | Gist
+    Member = Descriptor | ManySizes | Gist | Vlad
     Describer = Member | Ensemble
 
 GIST = "gist"  # the descriptor without weights
@@ -187,13 +188,19 @@ def load_model(settings: DescriptorSettings) -> Describer:
 
 def load_member(name: str, settings: DescriptorSettings) -> Member:
     """Name of one descriptor -> it, at one size or several."""
+    from matcher.models import checkpoint
     from matcher.models.descriptor import Descriptor
     from matcher.models.ensemble import ManySizes
     from matcher.models.gist import Gist
     from matcher.models.inference import make_ready
+    from matcher.models.vlad import Vlad
 
     if name == GIST:
         return Gist()
+    if (path := find_checkpoint(name)) is not None and read_card(path)["class"] == Vlad.__name__:
+        vlad = checkpoint.load(path, kind=Vlad.__name__)
+        assert isinstance(vlad, Vlad)
+        return vlad
     model = Descriptor.from_settings(replace(settings, backbone=name))
     if settings.sizes is None:
         return make_ready(model, model)

@@ -26,6 +26,7 @@ KINDS = {
     "OverlayDetector": "matcher.models.overlay_yolo",
     "ConcatViT": "matcher.models.concat_vit",
     "TokenFusion": "matcher.models.token_fusion",
+    "Vlad": "matcher.models.vlad",
 }
 SPLIT_AT = 16_000_000  # bytes
 Tensors = dict[str, Tensor]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from matcher.errors import UsageError
 from matcher.models.descriptor import Descriptor
 from matcher.models.gist import Gist
+from matcher.models.vlad import Vlad
 
 Pixels = NDArray[np.uint8]
 
@@ -23,7 +24,7 @@ class Ensemble:
         grey: for each of them, whether it is shown grey pictures (as the grey models of D2LV, arXiv 2111.07090)
     """
 
-    def __init__(self, members: Sequence[Descriptor | ManySizes | Gist], grey: Sequence[bool]) -> None:
+    def __init__(self, members: Sequence[Descriptor | ManySizes | Gist | Vlad], grey: Sequence[bool]) -> None:
         if len(widths := sorted({member.dim for member in members})) != 1:
             told = " and ".join(map(str, widths))
             raise UsageError(f"the descriptors of an ensemble must have equally many numbers, these have {told}")

@@ -170,7 +170,7 @@ def asked_of(strategy: Strategy) -> dict[str, Any]:
     if strategy.query_crop is not None:
         asked["query_crop"] = asdict(strategy.query_crop)
     if (descriptor := strategy.descriptor) is not None:
-        asked["descriptor"] = {name: getattr(descriptor, name) for name in ("backbone", "weights", "seed", "size", "batch_size")}
+        asked["descriptor"] = {name: getattr(descriptor, name) for name in ("backbone", "weights", "seed", "size", "sizes", "batch_size")}
         names = [*descriptor.query_views, *descriptor.reference_views]
         if wants(names, OVERLAYS):
             asked["overlays"] = [descriptor.detector, asdict(descriptor.boxes)]

@@ -134,11 +134,21 @@ def test_who_looks_at_no_keypoints_shares_those_of_the_others():
     assert share_keypoints({"alone": alone}) == {"alone": alone}
 
 
+OTHERWISE = {
+    "alone": {},
+    "moved": {"post": {"subtract": {}}, "background_weight": 0},
+    "several": {"backbone": ["copydetect", "mobilenet"]},
+    "sizes": {"sizes": [96, 128]},
+}
+
+
 def test_who_asks_otherwise_is_described_apart():
     shared = share({"a": {"k": 1}, "b": {"k": 1, "boxes": 2}, "c": {"k": 1, "boxes": 3}, "d": {"k": 2}, "e": {"k": 1, "boxes": 2, "p": 1}})
     assert shared == [["a", "b", "e"], ["c"], ["d"]]
-    full, d2lv = read_strategy(["run/full.yaml"]), read_strategy(["run/d2lv.yaml"])
+    full, d2lv = read_strategy(["run/full.yaml"]), read_strategy(["run/d2lv.yaml", {"descriptor": {"backbone": "copydetect"}}])
     assert share({"full": asked_of(full), "d2lv": asked_of(share_keypoints({"full": full, "d2lv": d2lv})["d2lv"])}) == [["full", "d2lv"]]
     both = with_all_views([full, d2lv]).descriptor
     assert both.proposals == d2lv.descriptor.proposals and both.boxes == d2lv.descriptor.boxes
     assert both.query_views == d2lv.descriptor.query_views
+    rows = {name: read_strategy(["run/descriptor.yaml", {"descriptor": changed}]) for name, changed in OTHERWISE.items()}
+    assert share({name: asked_of(strategy) for name, strategy in rows.items()}) == [["alone", "moved"], ["several"], ["sizes"]]

@@ -28,6 +28,7 @@ VALUE = re.compile(r"(?:Got value: |Given value: )(.+)")
 INNER = re.compile(r"NestedArg\(key='(.+?)', val=(.+)\)")
 PLAIN = ((r"<class '(?:\w+\.)*(\w+)'>", r"\1"), (r"(?:typing\.)?Literal\[(.*?)\]", r"one of \1"), ("NoneType", "null"))
 NO_FILE = re.compile(r"File does not exist: '(.+)'")
+NO_CLASS = re.compile(r"path but (\S+) either not accessible or invalid")
 REQUIRED = re.compile(r"the following arguments are required: (.*)")
 
 
@@ -45,6 +46,8 @@ def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[typ
     if missing := NO_FILE.search(message):
         names = [f"experiments/{name}" for name in shipped_names("experiments") if name.endswith(".yaml")]
         return f"there is no config {missing[1]}; matcher comes with {', '.join(names)}"
+    if missing := NO_CLASS.search(message):
+        return f"{where}: there is no class {missing[1]}{in_file(where, words, missing[1])}"
     if (kinds := KINDS.findall(message)) and (value := VALUE.search(message)):
         if inner := INNER.search(message):
             where, kinds = f"{where}.{inner[1]}", kinds[:1]

@@ -16,6 +16,7 @@ from matcher.errors import UsageError
 from matcher.models import checkpoint
 from matcher.models.backbones import Backbone, load_backbone, rebuild_backbone
 from matcher.models.cards import find_checkpoint
+from matcher.models.heads import make_head
 from matcher.models.pooling import Pooling
 from matcher.models.pretrained import Publishable
 from matcher.settings import DescriptorSettings
@@ -28,16 +29,19 @@ class Descriptor(Publishable, nn.Module):
         backbone: where the features come from
         pooling: "backbone" (as the network itself pools), "cls" (class token), "mean", or "gem" (generalised mean)
         dim: numbers in a descriptor, by a linear map and batch norm after pooling; null = the pooled features as they are
-
+        neck: numbers of a wide layer between pooling and descriptor (see ``make_head``); null = none. UsageError without a ``dim``
     """
 
-    def __init__(self, backbone: Backbone, *, pooling: str = "backbone", dim: int | None = None) -> None:
+    def __init__(self, backbone: Backbone, *, pooling: str = "backbone", dim: int | None = None, neck: int | None = None) -> None:
         super().__init__()
+        if neck is not None and dim is None:
+            raise UsageError(f"a neck of {neck} numbers leads to a descriptor: say its dim too")
         self.backbone = backbone
         width = backbone.dim if pooling == "backbone" else backbone.read_tokens()
+        self.width = width
         self.pooling = None if pooling == "backbone" else Pooling(pooling, prefix=backbone.prefix, has_class=backbone.has_class)
-        self.head = None if dim is None else nn.Sequential(nn.Linear(width, dim, bias=False), nn.BatchNorm1d(dim))
-        self.dim = width if dim is None else dim
+        self.head = None if dim is None else make_head(width, dim, neck)
+        self.neck, self.dim = neck, width if dim is None else dim
         self.to(memory_format=torch.channels_last)  # convolutions run a third faster so, on CPUs and GPUs
         self.eval()
 
@@ -58,7 +62,15 @@ class Descriptor(Publishable, nn.Module):
 
     @classmethod
     def build(
-        cls, backbone: str, *, size: int | None = None, dim: int | None = 256, pooling: str = "mean", weights: bool = False, seed: int = 0
+        cls,
+        backbone: str,
+        *,
+        size: int | None = None,
+        dim: int | None = 256,
+        neck: int | None = None,
+        pooling: str = "mean",
+        weights: bool = False,
+        seed: int = 0,
     ) -> Self:
         """Name of a backbone -> a descriptor to be trained: in training mode, with gradients, its random weights made from ``seed``.
 
@@ -67,12 +79,12 @@ class Descriptor(Publishable, nn.Module):
         features = load_backbone(DescriptorSettings(backbone=backbone, weights=weights, seed=seed, size=size))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(features, pooling=pooling, dim=dim).requires_grad_(True).train()
+            return cls(features, pooling=pooling, dim=dim, neck=neck).requires_grad_(True).train()
 
     @classmethod
-    def from_arguments(cls, *, pooling: str, dim: int | None, **backbone: Any) -> Self:
+    def from_arguments(cls, *, pooling: str, dim: int | None, neck: int | None = None, **backbone: Any) -> Self:
         """``arguments`` of a descriptor -> the same one with random weights."""
-        return cls(rebuild_backbone(**backbone), pooling=pooling, dim=dim)
+        return cls(rebuild_backbone(**backbone), pooling=pooling, dim=dim, neck=neck)
 
     def at_size(self, size: int) -> Self:
         """The same descriptor for larger or smaller pictures; a convolutional one gains from some more pixels than in training
@@ -96,7 +108,8 @@ class Descriptor(Publishable, nn.Module):
         """What makes it again, without its weights: see ``from_arguments``."""
         pooling = "backbone" if self.pooling is None else self.pooling.kind
         dim = None if self.head is None else self.dim
-        return {"pooling": pooling, "dim": dim, "name": self.backbone.name, "config": self.backbone.config, **self.backbone.preprocessing}
+        head = {"dim": dim} if self.neck is None else {"dim": dim, "neck": self.neck}
+        return {"pooling": pooling, **head, "name": self.backbone.name, "config": self.backbone.config, **self.backbone.preprocessing}
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -112,8 +125,12 @@ class Descriptor(Publishable, nn.Module):
         with evaluating(self):
             return self(batch.permute(0, 3, 1, 2).float() / 255).float().cpu().numpy()
 
+    def pool(self, batch: Tensor) -> Tensor:
+        """Pictures as above -> pooled rows (B, width)."""
+        return self.backbone(batch) if self.pooling is None else self.pooling(self.backbone.tokens(batch))
+
     def forward(self, batch: Tensor) -> Tensor:
-        pooled = self.backbone(batch) if self.pooling is None else self.pooling(self.backbone.tokens(batch))
+        pooled = self.pool(batch)
         z = (pooled if self.head is None else self.head(pooled)).float()
         return F.normalize(z, dim=-1)
 

@@ -1,22 +1,22 @@
-"""A descriptor learns to tell copies: InfoNCE over two views of each photo, with an entropy term."""
+"""A descriptor learns to tell copies from two views of each photo; the objective says how."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from matcher.errors import UsageError
 from matcher.models.cards import find_checkpoint
 from matcher.models.checkpoint import load
 from matcher.models.descriptor import Descriptor
 from matcher.training.collapse import CollapseAlarm
-from matcher.training.losses import info_nce, koleo, overlap_of
-from matcher.training.memory import Memory
-from matcher.training.mixing import mix_views
+from matcher.training.losses import info_nce, overlap_of
 from matcher.training.model_training import ModelTraining
+from matcher.training.objectives import InfoNCE, Objective
 from matcher.training.photo_pairs import PairBatch
 from matcher.training.settings import AlarmSettings, LossSettings, OptimiserSettings
 
@@ -30,9 +30,12 @@ class DescriptorTraining(ModelTraining):
         size: side of the square input in pixels; null = what the backbone asks for
         pooling: how the features of places become one row: backbone (its own way), cls, mean or gem
         dim: numbers in a descriptor
+        neck: numbers of a wide layer before it (see ``make_head``); null = none
         start: a descriptor to go on from instead: a checkpoint file, or the bare name of one in checkpoints/descriptor
+        start_size: side in pixels that the start goes on at, for networks of convolutions; null = as it was trained
         seed: of the random weights
-        loss: the contrastive loss
+        loss: settings of InfoNCE, which is the objective unless another is named
+        objective: what the training minimises instead: a class of matcher.training.objectives
         optimiser: how the weights follow it
         alarm: when collapsed descriptors end the training
         compiled: compile the network (worth it on a GPU)
@@ -49,24 +52,53 @@ class DescriptorTraining(ModelTraining):
         size: int | None = 128,
         pooling: str = "mean",
         dim: int = 256,
+        neck: int | None = None,
         start: str | None = None,
+        start_size: int | None = None,
         seed: int = 0,
         loss: LossSettings = LossSettings(),
+        objective: Objective | None = None,
         optimiser: OptimiserSettings = OptimiserSettings(),
         alarm: AlarmSettings = AlarmSettings(),
         compiled: bool = False,
         frozen: Sequence[str] = (),
     ) -> None:
+        if start is None and start_size is not None:
+            raise UsageError(f"model.start_size {start_size} is for a start: name one, or set model.size")
         if start is None:
-            model = Descriptor.build(backbone, size=size, dim=dim, pooling=pooling, weights=weights, seed=seed)
+            model = Descriptor.build(backbone, size=size, dim=dim, neck=neck, pooling=pooling, weights=weights, seed=seed)
         else:
-            model = load_start(start)
+            model = load_start(start, start_size)
         super().__init__(model.to(memory_format=torch.channels_last), optimiser, compiled=compiled, frozen=frozen)
-        self.memory = Memory(loss.memory, model.dim) if loss.memory else None
-        self.loss, self.alarm = loss, alarm
+        self.objective = InfoNCE(loss) if objective is None else objective
+        self.loss, self.alarm, self.seed = loss, alarm, seed
+
+    @property
+    def trained(self) -> nn.Module:
+        return nn.ModuleList([self.model, self.objective])
+
+    def setup(self, stage: str) -> None:
+        """For a fit, makes what the objective needs. UsageError for settings that it has no use for."""
+        super().setup(stage)
+        if stage != "fit":
+            return
+        data, named = self.trainer.datamodule, type(self.objective).__name__
+        if self.loss not in (LossSettings(), getattr(self.objective, "settings", None)):
+            raise UsageError(f"model.loss is for InfoNCE; the objective {named} has its own settings")
+        if data.negatives and not self.objective.takes_negatives:
+            raise UsageError(f"data.negatives: the objective {named} has no use for more negatives")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.objective.prepare(self.model, photos=len(data.bank), compiled=self.compiled)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Only a fit has use for the objective's state; trainings of older versions kept their memory beside it."""
+        moved = {("objective." + name if name.startswith("memory.") else name): value for name, value in checkpoint["state_dict"].items()}
+        own = self.state_dict().keys()
+        checkpoint["state_dict"] = {n: value for n, value in moved.items() if n in own or not n.startswith("objective.")}
 
     def configure_callbacks(self) -> list[Callback]:
-        return [CollapseAlarm(self.alarm)]
+        return [CollapseAlarm(self.alarm), *self.objective.callbacks()]
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, size, size), 0 to 1 -> unit rows (B, dim) float32, by the result."""
@@ -75,35 +107,13 @@ class DescriptorTraining(ModelTraining):
     def training_step(self, batch: PairBatch, batch_idx: int) -> dict[str, Tensor]:
         """Two views of photos -> their loss, and the rows of both for the alarm."""
         torch.manual_seed(batch.seed)  # dropout and stochastic depth: a run that goes on draws what it would have drawn
-        count = len(batch.source)
-        edited, shares = self.mix(batch)
-        pictures = torch.cat([edited, batch.reference]).contiguous(memory_format=torch.channels_last)
-        z = self.model(pictures)  # (2B, D), edited views first
-        contrast, entropy = self.measure_loss(z, torch.cat([shares, torch.eye(count, device=z.device)]), batch.source)
-        loss = contrast + self.loss.entropy * entropy
-        self.log_dict({"train_loss": loss, "train_contrast": contrast, "train_entropy": entropy}, batch_size=count)
-        return {"loss": loss, "edited": z[:count].detach(), "reference": z[count:].detach()}
-
-    def mix(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
-        """A batch -> the edited views, some of them mixed, and how much of each photo they show (B, B)."""
-        if not self.loss.mixed:
-            return batch.edited, torch.eye(len(batch.source), device=batch.edited.device)
-        return mix_views(batch.edited, share=self.loss.mixed, generator=torch.Generator().manual_seed(batch.seed))
-
-    def measure_loss(self, z: Tensor, shares: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit rows (2B, D), edited views first, the shares that they show (2B, B), photos (B,) -> InfoNCE and KoLeo, in float32."""
-        with torch.autocast(z.device.type, enabled=False):
-            overlap = overlap_of(shares)
-            anchors = None if self.loss.both_ways else torch.arange(len(z), device=z.device) < len(source)
-            kept = {} if self.memory is None else {"memory": self.memory.rows.clone(), "related": self.memory.related(shares, source)}
-            contrast = info_nce(z, overlap, temperature=self.loss.temperature, anchors=anchors, **kept)
-            entropy = koleo(z, overlap)
-        if self.memory is not None:
-            self.memory.add(z[len(source) :].detach(), source)
-        return contrast, entropy
+        found = self.objective.measure(self.model, batch)
+        curves = {f"train_{name}": value for name, value in {"loss": found.loss, **found.terms}.items()}
+        self.log_dict(curves, batch_size=len(batch.source))
+        return {"loss": found.loss, "edited": found.edited, "reference": found.reference}
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
-        """The contrastive loss of the result on held-out photos."""
+        """InfoNCE of the result on held-out photos, whatever the objective: trainings can be compared by it."""
         count = len(batch.source)
         z = self(torch.cat([batch.edited, batch.reference]))
         with torch.autocast(z.device.type, enabled=False):
@@ -117,9 +127,11 @@ class DescriptorTraining(ModelTraining):
         """Likewise: WriteDescriptors describes."""
 
 
-def load_start(name: str) -> Descriptor:
-    """A checkpoint file or the bare name of one -> its descriptor, to be trained on. UsageError if there is none."""
+def load_start(name: str, size: int | None) -> Descriptor:
+    """A checkpoint file or the bare name of one, and a side in pixels -> its descriptor, to be trained on. UsageError if there is none."""
     path = find_checkpoint(name)
     if path is None:
         raise UsageError(f"model.start {name!r} is neither a checkpoint file nor one in checkpoints/descriptor")
-    return load(path, kind="Descriptor").requires_grad_(True).train()
+    model = load(path, kind="Descriptor")
+    assert isinstance(model, Descriptor)
+    return (model if size is None else model.at_size(size)).requires_grad_(True).train()

@@ -40,6 +40,11 @@ class ModelTraining(LightningModule):
         return self.model if self.average is None else self.average
 
     @property
+    def trained(self) -> nn.Module:
+        """What holds the weights that the optimiser moves."""
+        return self.model
+
+    @property
     def size(self) -> int:
         """Side in pixels of the pictures that the model takes."""
         return int(self.model.size)
@@ -64,7 +69,7 @@ class ModelTraining(LightningModule):
         steps, settings = self.trainer.max_steps, self.optimiser
         if steps < 1:
             raise UsageError("set trainer.max_steps: learning rate and hardness follow the share of the steps that is done")
-        optimiser = torch.optim.AdamW(list(parameter_groups(self.model, settings.weight_decay)), lr=settings.learning_rate)
+        optimiser = torch.optim.AdamW(list(parameter_groups(self.trained, settings.weight_decay)), lr=settings.learning_rate)
 
         def share(step: int) -> float:
             return learning_rate_share(step, steps=steps, warm_up=settings.warm_up, final=settings.final)

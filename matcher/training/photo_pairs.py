@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +32,8 @@ class PairBatch:
     edited: Tensor  # (B, 3, S, S) float32, 0 to 1
     source: Tensor  # (B,) int64, row of the photo in the bank
     seed: int
+    negatives: Tensor | None = None  # (E, 3, S, S) likewise: photos beside those of the rows, only resized
+    negative_source: Tensor | None = None  # (E,) int64, their rows in the bank
     views: ClassVar[int] = 2  # of each photo
 
 
@@ -44,6 +47,9 @@ class PhotoPairs(LightningDataModule):
         hardness: how hard the edits are during the training
         batch_size: photos a step; each gives two views
         others: photos a step that are pasted into edits, and are not in the batch
+        negatives: photos a step that are in neither, only resized: more negatives for the objective ContrastiveMemory
+        known: shares of the photos that are drawn from, in equal parts of the steps: [0.25, 1] = a quarter of them, then all. The
+            others are pasted only, until their turn comes
         side: side of the views in pixels; null = what the model takes
         bank_side: side in pixels at which photos are kept
         cache: folder of the decoded photos; null = decode each time
@@ -65,6 +71,8 @@ class PhotoPairs(LightningDataModule):
         hardness: Growth = Growth(),
         batch_size: int = 256,
         others: int = 128,
+        negatives: int = 0,
+        known: Sequence[float] = (1.0,),
         side: int | None = None,
         bank_side: int = 160,
         cache: str | None = None,
@@ -76,6 +84,7 @@ class PhotoPairs(LightningDataModule):
         super().__init__()
         if batch_size < 2:
             raise UsageError(f"data.batch_size must be at least 2: the other photos are the negatives; it is {batch_size}")
+        self.negatives, self.known_shares = negatives, tuple(known)
         self.photos, self.recipe_name, self.reference_recipe_name = photos, recipe, reference_recipe
         self.hardness, self.batch_size, self.others, self.asked_side = hardness, batch_size, others, side
         self.bank_side, self.cache, self.seed, self.pictures = bank_side, cache, seed, pictures
@@ -85,11 +94,14 @@ class PhotoPairs(LightningDataModule):
         """Decodes the photos (once) and puts them on the device; for `predict`, lists the pictures."""
         if self.trainer is not None and self.trainer.world_size > 1:
             raise UsageError("this training runs on one device: set trainer.devices to 1")
+        check_known(self.known_shares)
         if stage == "predict":
             self.images, self.unread = list_pictures(self.pictures)
         elif not hasattr(self, "bank"):
             bank = PhotoBank.load(Path(self.photos), side=self.bank_side, cache=Path(self.cache) if self.cache else None)
             train, held_out = bank.split(self.held_out_share, self.seed)
+            if self.known_shares != (1.0,):
+                train = train.take(torch.randperm(len(train), generator=torch.Generator().manual_seed(self.seed)))
             device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
             self.recipe = Recipe.load(self.recipe_name)
             self.reference_recipe = Recipe.load(self.reference_recipe_name) if self.reference_recipe_name else None
@@ -101,8 +113,15 @@ class PhotoPairs(LightningDataModule):
         return self.asked_side or self.trainer.lightning_module.size
 
     def train_dataloader(self) -> DataLoader[Draw]:
-        draws = Draws(self.bank.weight, batch=self.batch_size, others=self.others, seed=self.seed, first=lambda: self.trainer.global_step)
+        sizes = {"batch": self.batch_size, "others": self.others, "negatives": self.negatives}
+        known = None if self.known_shares == (1.0,) else self.known_at
+        draws = Draws(self.bank.weight, **sizes, seed=self.seed, first=lambda: self.trainer.global_step, known=known)
         return DataLoader(draws, batch_size=None)
+
+    def known_at(self, step: int) -> int:
+        """Step from 0 -> how many photos, from the first of the bank on, it may draw."""
+        part = min(step * len(self.known_shares) // self.trainer.max_steps, len(self.known_shares) - 1)
+        return max(1, round(self.known_shares[part] * len(self.bank)))
 
     def val_dataloader(self) -> DataLoader[Draw]:
         """The same batches of held-out photos each time, as hard as they get."""
@@ -136,7 +155,15 @@ class PhotoPairs(LightningDataModule):
         made = {"generator": torch.Generator().manual_seed(draw.seed), "side": self.side, "hardness": hardness, **others}
         edited = self.recipe(pixels, aspect, **made).pixels
         reference = self.reference_recipe(pixels, aspect, **made).pixels if self.reference_recipe else resize(pixels, self.side)
-        return PairBatch(reference, edited, draw.rows, draw.seed)
+        if not len(draw.negatives):
+            return PairBatch(reference, edited, draw.rows, draw.seed)
+        return PairBatch(reference, edited, draw.rows, draw.seed, resize(bank.pixels[draw.negatives], self.side), draw.negatives)
+
+
+def check_known(shares: Sequence[float]) -> None:
+    """UsageError if these are no shares that grow."""
+    if not shares or list(shares) != sorted(shares) or not 0 < shares[0] <= shares[-1] <= 1:
+        raise UsageError(f"data.known must be shares above 0 that grow, to 1 at most; it is {list(shares)}")
 
 
 def resize(pixels: Tensor, side: int) -> Tensor:

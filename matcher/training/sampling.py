@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset
 
 from matcher.errors import MatcherError
 
-TRAINING, HELD_OUT, MODEL = 0, 1, 2  # streams of random numbers
+TRAINING, HELD_OUT, MODEL, CLASSES = 0, 1, 2, 3  # streams of random numbers
 
 
 class Draw(NamedTuple):
@@ -21,10 +21,14 @@ class Draw(NamedTuple):
     rows: Tensor  # (B,) int64, different
     others: Tensor  # (K,) int64, different, none of them in rows: what edits paste
     seed: int  # of everything else that is random in this step
+    negatives: Tensor = torch.empty(0, dtype=torch.int64)  # (E,) different, none of them in rows or others
 
 
 class Draws(IterableDataset[Draw]):
-    """Weights (N,) -> an endless stream of draws, from the step that ``first`` tells when it begins (or ``count`` of them)."""
+    """Weights (N,) -> an endless stream of draws, from the step that ``first`` tells when it begins (or ``count`` of them).
+
+    ``negatives``: photos beside rows and others; ``known``: step -> how many photos, from the first on, may be rows (None = all).
+    """
 
     def __init__(
         self,
@@ -36,12 +40,17 @@ class Draws(IterableDataset[Draw]):
         stream: int = TRAINING,
         first: Callable[[], int] = lambda: 0,
         count: int | None = None,
+        negatives: int = 0,
+        known: Callable[[int], int] | None = None,
     ) -> None:
         usable = int((weight > 0).sum())
-        if usable < batch + others:
-            raise MatcherError(f"a step takes {batch} photos and {others} others to paste, there are only {usable}: lower data.batch_size")
+        if usable < batch + others + negatives:
+            more = f", {others} others to paste and {negatives} negatives" if negatives else f" and {others} others to paste"
+            raise MatcherError(f"a step takes {batch} photos{more}, there are only {usable}: lower data.batch_size")
+        if known is not None and (fewest := int((weight[: known(0)] > 0).sum())) < batch:
+            raise MatcherError(f"a step takes {batch} photos, and only {fewest} are known at first: raise the first of data.known")
         self.weight, self.batch, self.others, self.seed, self.stream = weight.double().cpu(), batch, others, seed, stream
-        self.first, self.count = first, count
+        self.first, self.count, self.negatives, self.known = first, count, negatives, known
 
     def __iter__(self) -> Iterator[Draw]:
         step = self.first()
@@ -53,9 +62,15 @@ class Draws(IterableDataset[Draw]):
         """The photos of a step, likelier where they weigh more."""
         seed = step_seed(self.seed, self.stream, step)
         generator = torch.Generator().manual_seed(seed)
-        chosen = torch.multinomial(self.weight, self.batch + self.others, generator=generator)
-        chosen = chosen[torch.randperm(len(chosen), generator=generator)]
-        return Draw(chosen[: self.batch], chosen[self.batch :], seed)
+        if self.known is None:
+            chosen = torch.multinomial(self.weight, self.batch + self.others + self.negatives, generator=generator)
+            chosen = chosen[torch.randperm(len(chosen), generator=generator)]
+        else:
+            rows = torch.multinomial(self.weight[: self.known(step)], self.batch, generator=generator)
+            rest = self.weight.index_fill(0, rows, 0.0)
+            chosen = torch.cat([rows, torch.multinomial(rest, self.others + self.negatives, generator=generator)])
+        rows, others, negatives = chosen.split([self.batch, self.others, self.negatives])
+        return Draw(rows, others, seed, negatives)
 
 
 def step_seed(seed: int, stream: int, step: int) -> int:

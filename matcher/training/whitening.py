@@ -40,7 +40,7 @@ def whiten(
     chosen = np.sort(np.random.default_rng(seed).permutation(len(bank))[:pictures])
     if model.head is None or len(chosen) < 2 * model.dim:
         raise MatcherError(f"{descriptor} cannot be whitened with {len(chosen)} photographs: it needs a head, and {2 * model.dim} of them")
-    fold(model.head, covariance_root(outputs(model, bank.pixels[torch.from_numpy(chosen)])))
+    fold(model.head[-2:], covariance_root(outputs(model, bank.pixels[torch.from_numpy(chosen)])))
     card: dict[str, Any] = {key: model.card[key] for key in CARD_KEYS if key in model.card}
     card["training"] = {**(card.get("training") or {}), "whitened_on": len(chosen), "whitened_seed": seed, "trained_at": trained_at}
     checkpoint.save(Path(output), model, card, half=True)
@@ -71,7 +71,7 @@ def covariance_root(rows: Tensor, *, shrinkage: float = 1e-6) -> tuple[Tensor, T
 
 
 def fold(head: nn.Sequential, whitening: tuple[Tensor, Tensor]) -> None:
-    """Head (linear, batch norm) in eval mode, and a matrix and mean -> the same head, followed by them."""
+    """The last layers of a head (linear, batch norm) in eval mode, and a matrix and mean -> the same, followed by them."""
     (matrix, mean), (linear, norm) = whitening, head
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     shift = norm.bias.double() - scale * norm.running_mean.double()

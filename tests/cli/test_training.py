@@ -20,6 +20,12 @@ CONFIGS = [
     if name.split("/")[0] in ("descriptor", "overlay", "token_fusion", "concat_vit") and name.endswith(".yaml")
 ]
 SMOKE = "descriptor/smoke.yaml"
+SYSTEMS = ["lyakaap", "s_square", "visionforce", "barlow_twins", "sscd"]  # of the descriptor track
+TINY = [
+    *("--model.backbone", "timm:test_resnet", "--model.weights", "false", "--model.size", "32", "--model.dim", "16"),
+    *("--data.batch_size", "2", "--data.others", "4", "--data.bank_side", "48", "--data.held_out", "0.3", "--trainer.max_steps", "1"),
+    *("--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"),
+]
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -103,6 +109,10 @@ def test_a_pair_model_predicts_what_the_pipeline_scores(command, photos, tmp_pat
         (["--trainer.max_step", "3"], "there is no option trainer.max_step"),
         (["--model.size", "large"], "model.size must be int"),
         (["--config", "nosuch.yaml"], "nosuch.yaml"),
+        (["--model.objective", "Nope"], "model.objective: there is no class Nope"),
+        (["--model.objective", "BarlowTwins", "--model.objective.redundency", "1"], "redundency"),
+        (["--model.objective", "BarlowTwins", "--model.loss.entropy", "3"], "model.loss is for InfoNCE; the objective BarlowTwins"),
+        (["--data.known", "[0.5,0.2]"], "data.known must be shares above 0 that grow, to 1 at most; it is [0.5, 0.2]"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(command, smoke, words, sentence):
@@ -131,6 +141,17 @@ def test_config_makes_its_module_and_data(name, photos, tmp_path):
     untrained = ["--model.weights", "false"] if "weights: true" in shipped("experiments", name).read_text() else []  # of the hub
     cli = TrainingCLI([*words, *untrained, "--trainer.accelerator", "cpu"], run=False)
     assert cli.model.size > 0 and cli.datamodule.photos == str(photos) and cli.trainer.max_steps > 0
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_published_system_makes_a_step(command, photos, tmp_path, name):
+    few = ["--data.known", "[0.2, 1.0]"] if name == "s_square" else []
+    words = ["--config", f"descriptor/{name}.yaml", "--data.photos", str(photos), "--output", str(tmp_path), *TINY, *few]
+    code, out, err = command("fit", *words)
+    assert (code, out) == (0, ""), err
+    assert [row["step"] for row in read_curves(tmp_path) if row["train_loss"]] == ["0"]
+    assert (tmp_path / "model.safetensors").exists()
+    assert command("validate", *words)[0] == 0
 
 
 @pytest.mark.parametrize("name", CONFIGS)

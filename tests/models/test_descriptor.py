@@ -114,6 +114,16 @@ def test_pooling_by_class_token_needs_one():
         trained("cls", "timm:test_resnet")
 
 
+def test_a_neck_is_part_of_the_checkpoint_and_needs_a_descriptor_behind_it(tmp_path):
+    model = Descriptor.build("timm:test_resnet", size=32, dim=8, neck=20).eval()
+    assert [layer.out_features for layer in model.head if isinstance(layer, torch.nn.Linear)] == [10, 20, 8]
+    again = checkpoint.load(checkpoint.save(tmp_path / "a.safetensors", model, {})[0])
+    assert again.neck == 20 and np.array_equal(again.describe(pixels(2)), model.describe(pixels(2)))
+    assert "neck" not in trained().arguments  # older versions read what they wrote
+    with pytest.raises(UsageError, match="say its dim too"):
+        Descriptor.build("timm:test_resnet", size=32, dim=None, neck=20)
+
+
 def test_a_checkpoint_as_the_backbone_of_settings(tmp_path):
     path = checkpoint.save(tmp_path / "a.safetensors", trained(), {})[0]
     model = Descriptor.from_settings(DescriptorSettings(backbone=str(path), size=32))

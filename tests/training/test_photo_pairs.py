@@ -60,6 +60,35 @@ def test_reference_recipe_edits_the_reference_too(make_data, data):
     assert not torch.equal(both.on_after_batch_transfer(draw, 0).reference, resize(both.bank.pixels[draw.rows], 24))
 
 
+def test_negatives_are_photos_of_nobody_else_only_resized(make_data, data):
+    more = make_data(side=24, negatives=2)
+    more.trainer = data.trainer
+    more.setup("fit")
+    draw = next(iter(more.train_dataloader()))
+    batch = more.on_after_batch_transfer(draw, 0)
+    assert torch.equal(batch.negatives, resize(more.bank.pixels[draw.negatives], 24))
+    assert torch.equal(batch.negative_source, draw.negatives) and not set(draw.negatives.tolist()) & set(draw.rows.tolist())
+
+
+def test_photos_become_known_in_equal_parts_of_the_steps(make_data, data):
+    some = make_data(known=[0.4, 0.7, 1.0])
+    some.trainer = data.trainer
+    some.setup("fit")
+    steps, count = data.trainer.max_steps, len(some.bank)
+    known = [some.known_at(step) for step in range(steps)]
+    assert sorted(set(known)) == [round(0.4 * count), round(0.7 * count), count] and known == sorted(known)
+    assert sorted(some.bank.ids) == sorted(data.bank.ids) and some.bank.ids != data.bank.ids  # the first are not those of one source
+    assert {data.known_at(step) for step in range(steps)} == {len(data.bank)}
+
+
+@pytest.mark.parametrize("known", [[], [0.0, 1.0], [0.5, 0.2], [0.5, 1.5]])
+def test_shares_that_cannot_be_are_told(make_data, data, known):
+    wrong = make_data(known=known)
+    wrong.trainer = data.trainer
+    with pytest.raises(UsageError, match=r"data\.known must be shares above 0 that grow"):
+        wrong.setup("fit")
+
+
 def test_rows_of_predict_stay_as_they_are(data):
     assert data.on_after_batch_transfer([1, 2], 0) == [1, 2]
     assert not isinstance([1, 2], Draw)

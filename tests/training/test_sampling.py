@@ -45,3 +45,21 @@ def test_too_few_photos_are_told():
 
 def test_a_count_ends_the_stream():
     assert len(list(make_draws(count=3))) == 3
+
+
+def test_without_negatives_the_draws_are_what_they_always_were():
+    plain, more = make_draws().draw(3), make_draws(negatives=2).draw(3)
+    assert len(plain.negatives) == 0 and len(more.negatives) == 2
+    assert len({*more.rows.tolist(), *more.others.tolist(), *more.negatives.tolist()}) == 12
+
+
+def test_only_known_photos_are_rows_and_all_others_are_pasted():
+    draws = list(islice(make_draws(known=lambda step: 8 if step < 40 else 14), 80))
+    assert max(int(draw.rows.max()) for draw in draws[:40]) == 7 and max(int(draw.rows.max()) for draw in draws[40:]) == 13
+    assert {row for draw in draws[:40] for row in draw.others.tolist()} >= set(range(8, 20))
+    assert all(len({*draw.rows.tolist(), *draw.others.tolist()}) == 10 for draw in draws)
+
+
+def test_too_few_known_photos_are_told():
+    with pytest.raises(MatcherError, match=r"6 photos, and only 5 are known at first: raise the first of data\.known"):
+        make_draws(known=lambda step: 5)

@@ -9,10 +9,10 @@ from matcher.models.descriptor import Descriptor
 from matcher.training.whitening import covariance_root, outputs, whiten
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=[None, 12], ids=["linear", "neck"])
+def model(request):
     torch.manual_seed(0)
-    model = Descriptor.build("timm:test_convnext", size=32, dim=8)
+    model = Descriptor.build("timm:test_convnext", size=32, dim=8, neck=request.param)
     for _ in range(3):
         model(torch.rand(16, 3, 32, 32))
     return model.eval()

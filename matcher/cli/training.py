@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from matcher.cli.refusals import one_sentence
 from matcher.cli.words import plain_words
-from matcher.errors import UsageError
+from matcher.errors import MatcherError, UsageError
 from matcher.training.job import TrainingJob
 from matcher.training.pace import Pace
 from matcher.training.pairs import PairTraining
@@ -140,6 +140,10 @@ def train(verb: str, words: Sequence[str]) -> int:
         cli = TrainingCLI(words)
     except ArgumentError as error:
         raise UsageError(one_sentence(str(error), TrainingJob, [TrainingJob], words)) from error
+    except ValueError as error:  # a module or data whose own words were wrapped in the parser's
+        if isinstance(error.__cause__, MatcherError):
+            raise error.__cause__ from error
+        raise
     except SystemExit as done:
         if isinstance(done.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from done

@@ -334,11 +334,11 @@ def whiten(descriptor: Place, photos: Place, output: Place, *, size: int | None 
     return fold_whitening(descriptor, photos, output, size=size, pictures=pictures, seed=seed)
 
 
-def false_links(references: int, *, strategy: Strategy = Strategy(), seed: int = 0) -> FalseLinks:
+def false_links(gallery: int, *, strategy: Strategy = Strategy(), seed: int = 0) -> FalseLinks:
     """How alike strangers get by the strategy's descriptor and background -> above which similarity a false link is how rare.
 
     Args:
-        references: pictures in the gallery that queries will be compared with
+        gallery: references that queries will be compared with, how many
         strategy: its descriptor names a background
         seed: of the resamples
     """
@@ -350,7 +350,7 @@ def false_links(references: int, *, strategy: Strategy = Strategy(), seed: int =
     background = load_background(settings)
     if background is None:
         raise UsageError("false links are counted among strangers: name a background in descriptor.background (matcher make-background)")
-    return expect_false_links(background, settings, references=references, seed=seed)
+    return expect_false_links(background, settings, gallery=gallery, seed=seed)
 
 
 def fit_fusion(pair_scores: Place, ground_truth: Place, output: Place, *, scorers: list[ScorerName] | None = None, seed: int = 0) -> Fitted:

@@ -42,18 +42,18 @@ class Threshold:
 
 @dataclass(frozen=True)
 class FalseLinks:
-    """What to expect against a gallery of ``references`` pictures, of ``pairs`` pairs of strangers."""
+    """What to expect against a gallery of so many references, by so many pairs of strangers."""
 
-    references: int
+    gallery: int
     pairs: int
     thresholds: tuple[Threshold, ...]
 
     def as_dict(self) -> dict[str, Any]:
         rows = [{"queries": t.queries, "similarity": vars(t.similarity), "counted": t.counted} for t in self.thresholds]
-        return {"references": self.references, "pairs": self.pairs, "thresholds": rows}
+        return {"gallery": self.gallery, "pairs": self.pairs, "thresholds": rows}
 
     def __str__(self) -> str:
-        lines = [f"against {self.references:,} references, by {self.pairs:,} pairs of strangers: one false link at or above"]
+        lines = [f"against {self.gallery:,} references, by {self.pairs:,} pairs of strangers: one false link at or above"]
         for row in self.thresholds:
             value, span = show_interval(row.similarity)
             by = "" if row.counted else ", extrapolated"
@@ -62,12 +62,12 @@ class FalseLinks:
         return "\n".join(lines)
 
 
-def expect_false_links(background: Background, settings: DescriptorSettings, *, references: int, seed: int = 0) -> FalseLinks:
+def expect_false_links(background: Background, settings: DescriptorSettings, *, gallery: int, seed: int = 0) -> FalseLinks:
     """A background and how its descriptors are compared -> thresholds, with 95 % intervals over resamples of the strangers that ask."""
-    if references < 1:
-        raise UsageError(f"references must be at least 1, not {references}")
+    if gallery < 1:
+        raise UsageError(f"gallery must be at least 1, not {gallery}")
     similarity, highest = between_strangers(background, settings)
-    shares = [1 / (queries * references) for queries in EVERY]
+    shares = [1 / (queries * gallery) for queries in EVERY]
     generator, count = np.random.default_rng(seed), len(similarity)
     drawn = (similarity[generator.integers(count, size=count)] for _ in range(RESAMPLES))
     spread = np.array([thresholds_of(one.ravel(), shares) for one in drawn])
@@ -75,7 +75,7 @@ def expect_false_links(background: Background, settings: DescriptorSettings, *, 
     for queries, share, value, values in zip(EVERY, shares, thresholds_of(similarity.ravel(), shares), spread.T, strict=True):
         known = percentile_interval(value if value < highest else np.nan, np.minimum(values, highest))
         rows.append(Threshold(queries, known, share * similarity.size >= COUNTED))
-    return FalseLinks(references, similarity.size, tuple(rows))
+    return FalseLinks(gallery, similarity.size, tuple(rows))
 
 
 def between_strangers(background: Background, settings: DescriptorSettings) -> tuple[NDArray[np.float64], float]:

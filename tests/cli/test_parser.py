@@ -1,6 +1,7 @@
 """Flags, configs and their composition, on the real verbs."""
 
 import inspect
+import json
 from dataclasses import replace
 
 import pytest
@@ -59,11 +60,12 @@ def test_without_a_config_it_is_the_full_strategy_else_what_differs_from_the_def
 def test_every_verb_takes_what_its_function_takes(verb, capsys):
     function = load(verb)
     required = [name for name, p in inspect.signature(function).parameters.items() if p.default is inspect.Parameter.empty]
-    given = {name: '{"a": ["b"]}' if name == "rows" else name for name in required}
+    expected = {name: {"rows": {"a": ["b"]}, "gallery": 7}.get(name, name) for name in required}
+    given = {name: json.dumps(value) if not isinstance(value, str) else value for name, value in expected.items()}
     words = [word for name in required for word in ((name,) if verb in POSITIONAL else (f"--{name}", given[name]))]
     arguments = parse(verb, words).arguments
     inspect.signature(function).bind(**arguments)
-    assert {name: arguments[name] for name in required} == {name: {"a": ["b"]} if name == "rows" else name for name in required}
+    assert {name: arguments[name] for name in required} == expected
     with pytest.raises(SystemExit) as done:
         parse(verb, ["--help"])
     assert done.value.code == 0 and f"matcher {verb}" in capsys.readouterr().out

@@ -23,7 +23,7 @@ def true_threshold(share, width=12):
 
 
 def test_thresholds_are_those_of_the_true_distribution():
-    found = expect_false_links(strangers(), SETTINGS, references=100)
+    found = expect_false_links(strangers(), SETTINGS, gallery=100)
     assert found.pairs == 250_000 and [row.queries for row in found.thresholds] == [1, 10, 100, 1_000, 10_000]
     assert [row.counted for row in found.thresholds] == [True, True, False, False, False]
     for row in found.thresholds:
@@ -31,11 +31,11 @@ def test_thresholds_are_those_of_the_true_distribution():
         assert row.similarity.low <= row.similarity.value <= row.similarity.high
     values = [row.similarity.value for row in found.thresholds]
     assert values == sorted(values)
-    assert "one false link at or above" in str(found) and "extrapolated" in str(found) and found.as_dict()["references"] == 100
+    assert "one false link at or above" in str(found) and "extrapolated" in str(found) and found.as_dict()["gallery"] == 100
 
 
 def test_more_references_need_a_higher_threshold():
-    few, many = (expect_false_links(strangers(), SETTINGS, references=count) for count in (10, 1000))
+    few, many = (expect_false_links(strangers(), SETTINGS, gallery=count) for count in (10, 1000))
     assert many.thresholds[0].similarity.value == pytest.approx(few.thresholds[2].similarity.value)
 
 
@@ -53,9 +53,9 @@ def test_similarities_are_normalised_by_strangers_that_are_neither():
 def test_a_background_that_repeats_itself_has_no_rare_threshold():
     some = strangers(count=600)
     some.rows[200:400] = some.rows[:200]
-    last = expect_false_links(some, SETTINGS, references=1000).thresholds[-1]
+    last = expect_false_links(some, SETTINGS, gallery=1000).thresholds[-1]
     assert np.isnan(last.similarity.value)
-    assert "none, some strangers of this background are as alike as copies" in str(expect_false_links(some, SETTINGS, references=1000))
+    assert "none, some strangers of this background are as alike as copies" in str(expect_false_links(some, SETTINGS, gallery=1000))
 
 
 def test_extrapolation_meets_what_was_counted():
@@ -66,6 +66,6 @@ def test_extrapolation_meets_what_was_counted():
 
 def test_what_cannot_be_said():
     with pytest.raises(MatcherError, match="holds 200 pictures: 300 are needed"):
-        expect_false_links(strangers(count=200), SETTINGS, references=10)
-    with pytest.raises(UsageError, match="references must be at least 1"):
-        expect_false_links(strangers(), SETTINGS, references=0)
+        expect_false_links(strangers(count=200), SETTINGS, gallery=10)
+    with pytest.raises(UsageError, match="gallery must be at least 1"):
+        expect_false_links(strangers(), SETTINGS, gallery=0)

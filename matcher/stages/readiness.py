@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from os import PathLike
 
 from matcher.background import Background
 from matcher.describe import made_by, wants, weights_path
+from matcher.errors import MatcherError
 from matcher.images.table import list_pictures
 from matcher.models.cards import find_model, read_card
 from matcher.scoring.pair_model import ROOMS
@@ -23,7 +25,7 @@ def check_ready(strategy: Strategy, *, queries: str | PathLike[str], references:
         check_descriptor(descriptor)
         check_rules(strategy.shortlist.descriptor, descriptor)
     if strategy.query_crop is not None:
-        read_card(weights_path(strategy.query_crop.detector, "overlay"))
+        check_detector(strategy.query_crop.detector)
     if (model := strategy.scorers.pair_model) is not None:
         read_card(find_model(model.model, ROOMS))
         check_pair_model(strategy, model)
@@ -37,4 +39,11 @@ def check_descriptor(settings: DescriptorSettings) -> None:
     if settings.background is not None:
         Background.load(weights_path(settings.background, "background"), made_by=maker)
     if settings.detector is not None and wants([*settings.query_views, *settings.reference_views], OVERLAYS):
-        read_card(weights_path(settings.detector, "overlay"))
+        check_detector(settings.detector)
+
+
+def check_detector(name: str) -> None:
+    """Likewise, of an overlay detector. MatcherError too if the extra that it needs is not installed."""
+    read_card(weights_path(name, "overlay"))
+    if find_spec("ultralytics") is None:
+        raise MatcherError("the overlay detector needs ultralytics: pip install matcher[overlay] (ultralytics is AGPL-3.0)")

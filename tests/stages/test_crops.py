@@ -53,6 +53,7 @@ class Finder:
 def detector():
     """Stands in for the weights and for what names them."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matcher.stages.readiness.find_spec", lambda name: True)
         patch.setattr("matcher.stages.describing.card_digest", lambda path: "1234")
         for room in ("describing", "comparing"):
             patch.setattr(f"matcher.stages.{room}.find_detector", lambda name: Finder())

@@ -17,6 +17,8 @@ from matcher.settings import (
     Strategy,
     ViewPairs,
 )
+from matcher.shipped import shipped_names
+from matcher.stages import readiness
 from matcher.stages.readiness import check_ready
 from matcher.stages.strategies import read_strategy
 
@@ -56,9 +58,13 @@ def test_models_and_rules(strategy, said, library):
         check_ready(strategy, queries=library.queries, references=library.references)
 
 
-@pytest.mark.parametrize("name", ["full", "keypoints", "d2lv", "separate", "imgfp", "copynce", "descriptor"])
-def test_what_ships_is_ready(name, library):
-    check_ready(read_strategy([f"run/{name}.yaml"]), queries=library.queries, references=library.references)
+STRATEGIES = [name for name in shipped_names("experiments") if name.startswith("run/")]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_what_ships_is_ready(name, library, monkeypatch):
+    monkeypatch.setattr(readiness, "find_spec", lambda name: True)  # as with the extra overlay
+    check_ready(read_strategy([name]), queries=library.queries, references=library.references)
 
 
 def test_nothing_is_done_before(library, tmp_path):
@@ -71,3 +77,10 @@ def test_nothing_is_done_before(library, tmp_path):
     with pytest.raises(MatcherError, match="cannot read the background"):
         ablate(library.queries, library.references, truth, tmp_path / "grid", rows=rows)
     assert not (tmp_path / "out").exists() and not (tmp_path / "grid").exists()
+
+
+@pytest.mark.parametrize("file", ["d2lv", "imgfp", "visionforce"])
+def test_the_extra_of_the_detector_is_asked_for_before_anything_is_made(file, library, monkeypatch):
+    monkeypatch.setattr(readiness, "find_spec", lambda name: None)
+    with pytest.raises(MatcherError, match=r"the overlay detector needs ultralytics: pip install matcher\[overlay\]"):
+        check_ready(read_strategy([f"run/{file}.yaml"]), queries=library.queries, references=library.references)

@@ -195,9 +195,13 @@ def load_member(name: str, settings: DescriptorSettings) -> Member:
     from matcher.models.inference import make_ready
     from matcher.models.vlad import Vlad
 
+    path = None if name == GIST else find_checkpoint(name)
+    is_vlad = path is not None and read_card(path)["class"] == Vlad.__name__
+    if settings.sizes is not None and (name == GIST or is_vlad):
+        raise UsageError(f"descriptor {name} has one size: make descriptor.sizes null")
     if name == GIST:
         return Gist()
-    if (path := find_checkpoint(name)) is not None and read_card(path)["class"] == Vlad.__name__:
+    if path is not None and is_vlad:
         vlad = checkpoint.load(path, kind=Vlad.__name__)
         assert isinstance(vlad, Vlad)
         return vlad

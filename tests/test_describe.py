@@ -233,6 +233,9 @@ def test_an_ensemble_is_named_by_its_members_and_what_they_see():
     assert load_model(DescriptorSettings(backbone="gist")).dim == 960 and made_by(DescriptorSettings(backbone="gist")) == "gist"
     many = DescriptorSettings(backbone="timm:test_efficientnet", weights=False, size=32, sizes=[32, 48])
     assert load_model(many).size == 48 and made_by(many) == f"{made_by(replace(many, sizes=None))}, mean of sizes 32 48"
+    for name in ("gist", "vlad"):
+        with pytest.raises(UsageError, match=rf"descriptor {name} has one size: make descriptor\.sizes null"):
+            load_model(DescriptorSettings(backbone=name, sizes=[32, 48]))
     with pytest.raises(UsageError, match="sizes must be sides of 16 pixels at least"):
         replace(many, sizes=[])
     with pytest.raises(UsageError, match="backbone names no descriptor"):

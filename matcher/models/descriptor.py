@@ -27,7 +27,7 @@ class Descriptor(Publishable, nn.Module):
 
     Args:
         backbone: where the features come from
-        pooling: "backbone" (as the network itself pools), "cls" (class token), "mean", or "gem" (generalised mean)
+        pooling: "backbone" (as the network itself pools), "cls" (class token), "mean", "gem" (generalised) or "gem3" (its power stays 3)
         dim: numbers in a descriptor, by a linear map and batch norm after pooling; null = the pooled features as they are
         neck: numbers of a wide layer between pooling and descriptor (see ``make_head``); null = none. UsageError without a ``dim``
     """

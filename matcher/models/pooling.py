@@ -1,4 +1,4 @@
-"""Features of places -> one row a picture: class token, mean, or generalised mean (GeM)."""
+"""Features of places -> one row a picture: class token, mean, or generalised mean (GeM, its power learned or 3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from matcher.errors import UsageError
 
-PoolingKind = Literal["cls", "mean", "gem"]
+PoolingKind = Literal["cls", "mean", "gem", "gem3"]
 SMALLEST = 1e-6  # GeM takes powers, so features are clamped to this from below
 
 
@@ -26,7 +26,7 @@ class Pooling(nn.Module):
         if kind == "cls" and not has_class:
             raise UsageError("pooling cls needs a backbone with a class token, and this one has none; take mean or gem")
         self.kind, self.prefix = kind, prefix
-        self.gem = GeM() if kind == "gem" else None
+        self.gem = GeM(learned=kind == "gem") if kind in ("gem", "gem3") else None
 
     def forward(self, tokens: Tensor) -> Tensor:
         if self.kind == "cls":
@@ -36,11 +36,17 @@ class Pooling(nn.Module):
 
 
 class GeM(nn.Module):
-    """Places (B, N, C) -> (B, C) float32: mean of the p-th powers, p-th root of it; p is learned (Radenovic et al. 2018, eq. 3)."""
+    """Places (B, N, C) -> (B, C) float32: mean of the p-th powers, p-th root (Radenovic et al. 2018, eq. 3); p is learned, or stays."""
 
-    def __init__(self, power: float = 3.0) -> None:
+    power: Tensor
+
+    def __init__(self, power: float = 3.0, *, learned: bool = True) -> None:
         super().__init__()
-        self.power = nn.Parameter(torch.full((1,), power))
+        start = torch.full((1,), power)
+        if learned:
+            self.power = nn.Parameter(start)
+        else:
+            self.register_buffer("power", start)
 
     def forward(self, places: Tensor) -> Tensor:
         powers = places.float().clamp(min=SMALLEST) ** self.power

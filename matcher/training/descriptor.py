@@ -28,7 +28,7 @@ class DescriptorTraining(ModelTraining):
         backbone: "timm:NAME", "transformers:NAME" or a local folder
         weights: start from the backbone's trained weights; false = from random ones
         size: side of the square input in pixels; null = what the backbone asks for
-        pooling: how the features of places become one row: backbone (its own way), cls, mean or gem
+        pooling: how the features of places become one row: backbone (its own way), cls, mean, gem or gem3 (its power stays 3)
         dim: numbers in a descriptor
         neck: numbers of a wide layer before it (see ``make_head``); null = none
         start: a descriptor to go on from instead: a checkpoint file, or the bare name of one in checkpoints/descriptor

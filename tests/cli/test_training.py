@@ -114,7 +114,7 @@ def test_a_pair_model_predicts_what_the_pipeline_scores(command, photos, tmp_pat
         (["--model.objective", "BarlowTwins", "--model.loss.entropy", "3"], "model.loss is for InfoNCE; the objective BarlowTwins"),
         (["--data.batch_size", "1"], "data.batch_size must be at least 2: the other photos are the negatives; it is 1 (see matcher fit"),
         (["--model.start", "nosuch"], "backbone 'nosuch' is neither"),
-        (["--model.pooling", "max"], "there is no pooling 'max'; there are: backbone, cls, mean, gem (see"),
+        (["--model.pooling", "max"], "there is no pooling 'max'; there are: backbone, cls, mean, gem, gem3 (see"),
         (["--data.known", "[0.5,0.2]"], "data.known must be shares above 0 that grow, to 1 at most; it is [0.5, 0.2]"),
     ],
 )

@@ -34,6 +34,11 @@ def test_gem_lies_between_the_mean_and_the_largest_and_its_power_is_learned():
     assert gem.power.grad is not None and gem.power.grad.item() > 0  # a higher power comes nearer to the largest
 
 
+def test_a_power_that_stays_has_no_gradient():
+    pooling = Pooling("gem3", prefix=0, has_class=False).requires_grad_(True)
+    assert not list(pooling.parameters()) and pooling.state_dict()["gem.power"].item() == 3
+
+
 def test_class_token_and_registers_are_no_places(tokens):
     expected = {"cls": tokens[:, 0], "mean": torch.stack([p[2:].sum(0) / 5 for p in tokens]), "gem": GeM()(tokens[:, 2:])}
     for kind, rows in expected.items():

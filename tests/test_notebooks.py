@@ -188,6 +188,22 @@ def test_05_shows_accuracy_cost_and_families(show):
     assert np.shape(families.axes[0].images[0].get_array()) == (4, 2)  # crop, hflip, resize, and one bin of what is covered
 
 
+def test_07_sets_objectives_against_what_follows_them(show, ablation, tmp_path, monkeypatch):
+    made = json.loads((ablation / "out" / "results.json").read_text())
+    named = {"one - as it is": "keypoints", "one - more": "full", "two - as it is": "keypoints", "two - more": "keypoints"}
+    for place in ("dev", "synthetic"):
+        (tmp_path / place).mkdir()
+        rows = {name: made["rows"][row] for name, row in named.items()}
+        (tmp_path / place / "results.json").write_text(json.dumps({"order": list(named), "rows": rows}))
+    monkeypatch.setenv("OUTS", f"{tmp_path / 'dev'}:{tmp_path / 'synthetic'}")
+    _, (dev, _, gains), (figure,) = show("07_losses")
+    uap = {row: f"{made['rows'][row]['evaluation']['micro_ap']['value']:.3f}" for row in ("full", "keypoints")}
+    assert dev[0] == ["objective", "as it is", "more"] and [row[0] for row in dev[1:]] == ["one", "two"]
+    assert dev[1][1].startswith(uap["keypoints"]) and dev[1][2].startswith(uap["full"])
+    assert gains[0] == ["way", "dev", "synthetic"] and gains[1][0] == "more" and "(" in gains[1][2]
+    assert [axis.get_title() for axis in figure.axes] == ["dev", "synthetic"] and figure.axes[0].images[0].get_array().shape == (2, 2)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_names_real_commands_and_stays_small(path):
     text = "\n".join(cells(path, "markdown")).replace("\\\n", " ")

@@ -20,6 +20,7 @@ CONFIGS = [
     if name.split("/")[0] in ("descriptor", "overlay", "token_fusion", "concat_vit") and name.endswith(".yaml")
 ]
 SMOKE = "descriptor/smoke.yaml"
+BEFORE = {"descriptor/equal.yaml": ["--config", str(shipped("experiments", "descriptor/sscd.yaml"))]}  # differences from another config
 SYSTEMS = ["lyakaap", "s_square", "visionforce", "barlow_twins", "sscd"]  # of the descriptor track
 TINY = [
     *("--model.backbone", "timm:test_resnet", "--model.weights", "false", "--model.size", "32", "--model.dim", "16"),
@@ -140,7 +141,7 @@ def test_config_makes_its_module_and_data(name, photos, tmp_path):
     if name.startswith("overlay/") and find_spec("ultralytics") is None:  # not imported here: it writes into the home folder
         pytest.skip("the extra overlay is not installed")
 
-    words = ["--config", str(shipped("experiments", name)), "--data.photos", str(photos), "--output", str(tmp_path)]
+    words = [*BEFORE.get(name, []), "--config", str(shipped("experiments", name)), "--data.photos", str(photos), "--output", str(tmp_path)]
     untrained = ["--model.weights", "false"] if "weights: true" in shipped("experiments", name).read_text() else []  # of the hub
     cli = TrainingCLI([*words, *untrained, "--trainer.accelerator", "cpu"], run=False)
     assert cli.model.size > 0 and cli.datamodule.photos == str(photos) and cli.trainer.max_steps > 0
@@ -162,7 +163,8 @@ def test_config_with_one_unknown_key_is_refused(name, command, photos, tmp_path)
     content = yaml.safe_load(shipped("experiments", name).read_text())
     content["model"].setdefault("init_args", {})["sise"] = 1
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
-    code, _, err = command("fit", "--config", tmp_path / "config.yaml", "--data.photos", photos, "--output", tmp_path / "out")
+    words = [*BEFORE.get(name, []), "--config", tmp_path / "config.yaml"]
+    code, _, err = command("fit", *words, "--data.photos", photos, "--output", tmp_path / "out")
     assert code == 2 and "sise" in err
 
 

@@ -66,7 +66,7 @@ class Background:
                 if key.tobytes() in known:
                     raise MatcherError(
                         f"the {side} {id_} is one of the background's pictures, which must be strangers: leave it out, make another "
-                        "background without it (matcher make-background), or set descriptor.background to null"
+                        "background without it (matcher background), or set descriptor.background to null"
                     )
 
     def save(self, path: Path) -> None:
@@ -89,13 +89,13 @@ class Background:
         except OSError as error:
             raise MatcherError(f"cannot read the background {path}: {error.strerror or error}") from error
         except (SafetensorError, KeyError, ValueError, AttributeError, TypeError) as error:
-            raise MatcherError(f"{path} is no background: make one with `matcher make_background`") from error
+            raise MatcherError(f"{path} is no background: make one with `matcher background`") from error
         if kind != KIND or rows.ndim != 2 or keys.ndim != 2:
-            raise MatcherError(f"{path} is no background: make one with `matcher make_background`")
+            raise MatcherError(f"{path} is no background: make one with `matcher background`")
         if card.get("descriptor") != made_by:
             raise StaleStageError(
                 f"the background {path} was made by another descriptor: by {card.get('descriptor')}, now {made_by}; "
-                "make one of this descriptor with `matcher make_background`"
+                "make one of this descriptor with `matcher background`"
             )
         return cls(rows.astype(np.float32), keys, card)
 

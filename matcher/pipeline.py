@@ -349,7 +349,7 @@ def false_links(gallery: int, *, strategy: Strategy = Strategy(), seed: int = 0)
     settings = descriptor_of(strategy)
     background = load_background(settings)
     if background is None:
-        raise UsageError("false links are counted among strangers: name a background in descriptor.background (matcher make-background)")
+        raise UsageError("false links are counted among strangers: name a background in descriptor.background (matcher background)")
     return expect_false_links(background, settings, gallery=gallery, seed=seed)
 
 

@@ -194,7 +194,7 @@ class DescriptorSettings:
         boxes: which of the detector's boxes become views
         proposals: which regions become views
         detector: the overlay detector that "overlays" needs: a checkpoint file, or the bare name of one in checkpoints/overlay
-        background: file of a background set that similarities are normalised against (`matcher make_background`),
+        background: file of a background set that similarities are normalised against (`matcher background`),
             or the bare name of one in checkpoints/background; null = plain cosines
         background_weight: how much of the query view's similarity to the background is taken off
         background_nearest: nearest background pictures whose mean similarity that is

@@ -22,7 +22,7 @@ VERBS = {
     "ablate": "matcher.pipeline:ablate",
     "fit_fusion": "matcher.pipeline:fit_fusion",
     "whiten": "matcher.pipeline:whiten",
-    "make_background": "matcher.pipeline:make_background",
+    "background": "matcher.pipeline:make_background",
     "false_links": "matcher.pipeline:false_links",
     "contact_sheet": "matcher.pipeline:contact_sheet",
     "demo": "matcher.demo:demo",

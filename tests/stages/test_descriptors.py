@@ -295,7 +295,7 @@ def test_the_command_makes_the_same_background(made, command, tmp_path):
         "--strategy.descriptor.backbone",
         folder / "mine.safetensors",
     )
-    code, printed, complaint = command("make-background", *words, "--quiet")
+    code, printed, complaint = command("background", *words, "--quiet")
     assert code == 0 and printed.strip() == str(tmp_path / "b.safetensors"), complaint
     assert (tmp_path / "b.safetensors").read_bytes() == (folder / "background.safetensors").read_bytes()
 

@@ -44,12 +44,13 @@ def run(
         job: how it is done
         ground_truth: CSV with query_id,reference_id: evaluate, and mark right and wrong in the report
     """
+    from matcher.engine.shards import engine_started
     from matcher.stages.budgeting import keep_to_budget
     from matcher.stages.readiness import check_ready
     from matcher.stages.running import RunFolder
 
     check_ready(strategy, queries=queries, references=references)
-    with RunFolder(output, strategy=strategy, fresh=job.fresh) as folder:
+    with engine_started(job.engine, job.workers), RunFolder(output, strategy=strategy, fresh=job.fresh) as folder:
         with folder.timed("describe queries"):
             described_queries = describe(queries, folder / "queries", side="query", strategy=strategy, job=job)
         with folder.timed("describe references"):

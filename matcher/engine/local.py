@@ -57,6 +57,17 @@ def run_shards(stage: Stage[R], work: Work[R], *, workers: int = 0, label: str =
             crew.pool.shutdown(wait=False, cancel_futures=True)
 
 
+def write_shard(stage: Stage[R], work: Work[R], number: int) -> None:
+    """Stage, the work and the number of a shard -> the shard done. An exception gets a note that names the items."""
+    items = stage.shard(number)
+    try:
+        result: Any = work(items)
+        stage.write(number, *(result if isinstance(result, tuple) else (result,)))
+    except Exception as error:
+        error.add_note(f"in {stage.folder}, shard {number} (items {items.start} to {items.stop - 1})")
+        raise
+
+
 class Crew(Generic[R]):
     """Threads that work on the shards of one stage."""
 
@@ -97,17 +108,12 @@ class Crew(Generic[R]):
 
     def one(self, number: int) -> None:
         """Compute a shard and write it."""
-        items = self.stage.shard(number)
         with self.gate:
             if self.is_abandoned:
                 return
             self.busy.add(threading.get_ident())
         try:
-            result: Any = self.work(items)
-            self.stage.write(number, *(result if isinstance(result, tuple) else (result,)))
-        except Exception as error:
-            error.add_note(f"in {self.stage.folder}, shard {number} (items {items.start} to {items.stop - 1})")
-            raise
+            write_shard(self.stage, self.work, number)
         finally:
             with self.gate:
                 self.busy.discard(threading.get_ident())

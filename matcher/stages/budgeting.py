@@ -66,6 +66,6 @@ def measure_pace(candidates: Candidates, queries: Path, references: Path, *, str
             if place == min(1, len(chosen) - 1):
                 began = time.perf_counter()
             pairs = candidates.take(rows)
-            judge_rows(judge, pairs.query_id, pairs.reference_id)
+            judge_rows(judge(), pairs.query_id, pairs.reference_id)
             count += len(rows) if began else 0
     return (time.perf_counter() - began) / count / (job.workers or available_cores())

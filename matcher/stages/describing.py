@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,8 @@ from matcher.describe import (
     weights_path,
 )
 from matcher.engine.kernels import available_cores
-from matcher.engine.local import run_shards
+from matcher.engine.once import Once
+from matcher.engine.shards import run_shards
 from matcher.errors import MatcherError, UsageError
 from matcher.features import FeatureSet, describe_pictures
 from matcher.images.table import ImageSet, read_images
@@ -84,7 +86,7 @@ def describe_images(images: ImageSet, folder: Path, *, side: Side, strategy: Str
         pictures.write(number_of[rows.start], found)
         return points, errors
 
-    run_shards(keypoints, work, workers=job.workers, label=f"keypoints of {plural}")
+    run_shards(keypoints, work, engine=job.engine, workers=job.workers, label=f"keypoints of {plural}")
     if strategy.descriptor is not None:
         describe_globally(images, folder, side=side, strategy=strategy, job=job)
     if strategy.query_crop is not None and side == "query":
@@ -107,16 +109,16 @@ def describe_globally(images: ImageSet, folder: Path, *, side: Side, strategy: S
     )
     if stage.is_finished:
         return
-    model, detector = load_model(settings), load_detector(settings, names)
+    model, detector = Once(partial(load_model, settings)), Once(partial(load_detector, settings, names))
     workers = job.workers or available_cores()
 
     def work(rows: range) -> tuple[Descriptors, Errors]:
         chosen = images.take(slice(rows.start, rows.stop))
         return describe_views(
-            chosen, settings, image_settings=strategy.images, names=names, model=model, detector=detector, workers=workers
+            chosen, settings, image_settings=strategy.images, names=names, model=model(), detector=detector(), workers=workers
         )
 
-    run_shards(stage, work, workers=1, label=f"descriptors, {side} side")  # torch uses all cores by itself
+    run_shards(stage, work, engine=job.engine, workers=job.workers, whole=True, label=f"descriptors, {side} side")
 
 
 def describe_pasted(images: ImageSet, folder: Path, settings: CropSettings, *, strategy: Strategy, job: Job) -> None:
@@ -131,17 +133,17 @@ def describe_pasted(images: ImageSet, folder: Path, settings: CropSettings, *, s
     if keypoints.is_finished:
         return
     number_of = {start: number for number, (start, _) in enumerate(crops.manifest.shards)}
-    detector = find_detector(settings.detector)
+    detector = Once(partial(find_detector, settings.detector))
 
     def work(rows: range) -> Keypoints:
         chosen = images.take(slice(rows.start, rows.stop))
         found, points = describe_crops(
-            chosen, strategy.query_keypoints, rules=settings.boxes, image_settings=strategy.images, detector=detector
+            chosen, strategy.query_keypoints, rules=settings.boxes, image_settings=strategy.images, detector=detector()
         )
         crops.write(number_of[rows.start], found)
         return points
 
-    run_shards(keypoints, work, workers=job.workers, label="keypoints of what is pasted")
+    run_shards(keypoints, work, engine=job.engine, workers=job.workers, label="keypoints of what is pasted")
 
 
 def crop_config(strategy: Strategy, settings: CropSettings) -> dict[str, Any]:

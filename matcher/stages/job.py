@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
+from matcher.errors import UsageError
 from matcher.settings import at_least
 
 
@@ -13,7 +15,9 @@ class Job:
     """How a verb works, not what it finds: none of this changes a result.
 
     Args:
-        workers: threads; 0 = one for each core
+        workers: threads, or processes of Ray; 0 = one for each core
+        engine: "local" works on threads of this machine, "ray" in processes of this machine, or on the cluster of RAY_ADDRESS, whose
+            machines see the same files under the same paths
         on_error: "skip" lists bad items in errors.parquet and goes on, "raise" stops at the first
         fresh: throw away what an earlier run left in the output folder instead of resuming it
         cache: folder of keypoints and of views that a pair model encoded, kept between runs under the picture's content and
@@ -21,9 +25,12 @@ class Job:
     """
 
     workers: int = 0
+    engine: Literal["local", "ray"] = "local"
     on_error: Literal["skip", "raise"] = "skip"
     fresh: bool = False
     cache: str | None = None
 
     def __post_init__(self) -> None:
         at_least(self, workers=0)
+        if self.engine == "ray" and find_spec("ray") is None:
+            raise UsageError("the engine ray is not installed: pip install 'matcher[ray]', or leave --engine out")

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from matcher.engine.local import run_shards
+from matcher.engine.once import Once
+from matcher.engine.shards import run_shards
 from matcher.errors import ImageError, MatcherError, UsageError
 from matcher.images.table import ImageSet
 from matcher.scoring import pair_model
@@ -61,12 +62,13 @@ def score_list(pairs: Place, queries: Place, references: Place, output: Path, *,
     return stage.folder
 
 
-def load_judge(queries: Path, references: Path, *, strategy: Strategy, job: Job) -> tuple[Judge, dict[str, str]]:
+def load_judge(queries: Path, references: Path, *, strategy: Strategy, job: Job) -> tuple[Once[Judge], dict[str, str]]:
     """Two folders that describe wrote -> who judges pairs of their pictures, and fingerprints of what decides the verdicts."""
     (first, query_print), (second, reference_print) = load_described(queries), load_described(references)
     similarity, prints = compare_descriptors(queries, references, second.pictures, strategy)
     crops, crop_prints = load_crops(queries, first, strategy)
-    judge = Judge(first, second, strategy, similarity=similarity, learned=pair_judge(strategy, job), crops=crops, cache=cache_of(job))
+    learned, cache = pair_judge(strategy, job), cache_of(job)
+    judge = Once(partial(Judge, first, second, strategy, similarity=similarity, learned=learned, crops=crops, cache=cache))
     return judge, {"queries": query_print, "references": reference_print, **prints, **crop_prints}
 
 
@@ -121,7 +123,9 @@ def cache_of(job: Job) -> Path | None:
     return Path(job.cache) if job.cache else None
 
 
-def score_pairs(pairs: pa.Table, folder: Path, judge: Judge, *, strategy: Strategy, job: Job, made_of: dict[str, str]) -> Stage[PairScores]:
+def score_pairs(
+    pairs: pa.Table, folder: Path, judge: Once[Judge], *, strategy: Strategy, job: Job, made_of: dict[str, str]
+) -> Stage[PairScores]:
     """Table with query_id and reference_id, and a judge of such pairs -> finished stage of pair scores, rows in order."""
     query_ids, reference_ids = (from_arrow(pairs.column(name), "text") for name in ("query_id", "reference_id"))
     own = [name for name in pairs.column_names if name not in ("query_id", "reference_id")]
@@ -130,11 +134,11 @@ def score_pairs(pairs: pa.Table, folder: Path, judge: Judge, *, strategy: Strate
     stage = Stage.open(folder, PairScores, config=config, inputs=inputs, items=len(pairs), items_per_shard=SHARD, fresh=job.fresh)
 
     def work(rows: range) -> tuple[PairScores, Errors, dict[str, pa.ChunkedArray]]:
-        scores, errors = judge_rows(judge, query_ids[rows.start : rows.stop], reference_ids[rows.start : rows.stop])
+        scores, errors = judge_rows(judge(), query_ids[rows.start : rows.stop], reference_ids[rows.start : rows.stop])
         refuse(errors, job)
         return scores, errors, {name: pairs.column(name).slice(rows.start, len(rows)) for name in own}
 
-    run_shards(stage, work, workers=job.workers, label="pair scores")
+    run_shards(stage, work, engine=job.engine, workers=job.workers, label="pair scores")
     return stage
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from matcher.engine.local import run_shards
+from matcher.engine.once import Once
+from matcher.engine.shards import run_shards
 from matcher.errors import StaleStageError
 from matcher.features import FeatureSet
 from matcher.index import Index
@@ -47,7 +49,8 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
     """Described queries, described references and their index -> the stage of candidates."""
     side, query_print = load_described(queries)
     library, reference_print = load_described(references)
-    found = Index.load(index, made_by=f"{reference_print} {asdict(strategy.index)}")
+    found = Once(partial(Index.load, index, made_by=f"{reference_print} {asdict(strategy.index)}"))
+    found()  # refused before anything is begun
     similarity, prints = compare_descriptors(queries, references, library.pictures, strategy)
     crops, crop_prints = load_crops(queries, side, strategy)
     config = {"shortlist": asdict(strategy.shortlist), "index": asdict(strategy.index), "most": strategy.budget.pairs_per_query}
@@ -62,17 +65,17 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
         for n, r in [*same_content(chosen, library.pictures), *near_thumbnails(chosen, library.pictures)]:
             pairs.setdefault((rows.start + n, r), {})["identical"] = np.inf
         for n in rows if strategy.shortlist.per_query else ():
-            for r, support in zip(*vote(side.features(n), library, found, strategy.shortlist), strict=True):
+            for r, support in zip(*vote(side.features(n), library, found(), strategy.shortlist), strict=True):
                 pairs.setdefault((n, int(r)), {})["votes"] = float(support)
         if counts is not None:
             for n in rows:
-                for source, r, votes in elect_by_source(n, side, crops, library, found, counts):
+                for source, r, votes in elect_by_source(n, side, crops, library, found(), counts):
                     pairs.setdefault((n, r), {})[source] = float(votes)
         voted = frame_crops(as_candidates(pairs, side, library), side, crops)
         joined = [merge(of_query(voted, id_), near.of(id_)) for id_ in chosen.id.tolist()]
         return Candidates.concat([cut(candidates, strategy.budget.pairs_per_query) for candidates in joined])
 
-    run_shards(stage, work, workers=job.workers, label="candidates")
+    run_shards(stage, work, engine=job.engine, workers=job.workers, label="candidates")
     return stage
 
 

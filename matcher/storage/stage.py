@@ -95,6 +95,10 @@ class Stage(Generic[R]):
             raise MatcherError(f"{sentence}: run the command that makes it again, it goes on from there")
         return stage
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process the same folder, to write parts in; the lock stays with the process that opened it."""
+        return type(self), (self.folder, self.kind, self.manifest, None)
+
     @property
     def fingerprint(self) -> str:
         """Names the content for the stage that reads it: sha256 over record, schema version, config and inputs."""

@@ -16,6 +16,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from matcher.cli.refusals import one_sentence
 from matcher.cli.words import plain_words
@@ -36,10 +37,12 @@ REMARKS = (
     ".*in eval mode at the start.*",
     ".*callbacks used to create the checkpoint.*",
     ".*predict returned None.*",
+    ".*It is recommended to use .self.log.*sync_dist=True.*",  # every process measures the same, or one does
     ".*isinstance\\(treespec, LeafSpec\\).*",
 )
 DEFAULTS: dict[str, Any] = {
     "devices": 1,
+    "use_distributed_sampler": False,  # what a process works on is decided in PhotoPairs
     "enable_checkpointing": False,  # Slices saves
     "enable_progress_bar": False,  # Pace tells
     "enable_model_summary": False,
@@ -85,6 +88,8 @@ class TrainingCLI(LightningCLI):
         """Begins a folder, or takes up the training that stopped there."""
         asked = self.as_plain(config)
         if self.job.fresh or not (self.folder / LAST).exists():
+            if rank_zero_only.rank:  # the first process has written it
+                return
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / CONFIG).write_text(yaml.safe_dump(asked, sort_keys=False), encoding="utf-8")
             return
@@ -135,6 +140,8 @@ def first_difference(begun: Any, asked: Any, where: str) -> str:
 def train(verb: str, words: Sequence[str]) -> int:
     """A verb of Lightning's and the words after it -> the exit code; errors as the other verbs raise them."""
     quieten()
+    if rank_zero_only.rank:  # one process tells
+        logging.getLogger("matcher").setLevel(logging.WARNING)
     words = [verb, *plain_words(words, SWITCHES)]
     try:
         cli = TrainingCLI(words)

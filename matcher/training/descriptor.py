@@ -85,6 +85,8 @@ class DescriptorTraining(ModelTraining):
         data, named = self.trainer.datamodule, type(self.objective).__name__
         if self.loss not in (LossSettings(), getattr(self.objective, "settings", None)):
             raise UsageError(f"model.loss is for InfoNCE; the objective {named} has its own settings")
+        if self.trainer.world_size > 1 and not self.objective.several_devices:
+            raise UsageError(f"the objective {named} has a state of its own, which stays on one device: set trainer.devices to 1")
         if data.negatives and not self.objective.takes_negatives:
             raise UsageError(f"data.negatives: the objective {named} has no use for more negatives")
         with torch.random.fork_rng(devices=[]):
@@ -106,7 +108,7 @@ class DescriptorTraining(ModelTraining):
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> dict[str, Tensor]:
         """Two views of photos -> their loss, and the rows of both for the alarm."""
-        torch.manual_seed(batch.seed)  # dropout and stochastic depth: a run that goes on draws what it would have drawn
+        torch.manual_seed(batch.seed + self.global_rank)  # dropout and stochastic depth: a run that goes on draws what it would have drawn
         found = self.objective.measure(self.model, batch)
         curves = {f"train_{name}": value for name, value in {"loss": found.loss, **found.terms}.items()}
         self.log_dict(curves, batch_size=len(batch.source))

@@ -13,6 +13,7 @@ from torch import nn
 from matcher.errors import UsageError
 from matcher.training.schedule import learning_rate_share
 from matcher.training.settings import OptimiserSettings
+from matcher.training.shared_norms import share_norms
 
 
 class ModelTraining(LightningModule):
@@ -50,6 +51,8 @@ class ModelTraining(LightningModule):
         return int(self.model.size)
 
     def setup(self, stage: str) -> None:
+        if stage == "fit" and self.trainer.world_size > 1:
+            share_norms(self.model)
         if stage == "fit" and self.compiled:
             self.model.compile()
 

@@ -45,6 +45,8 @@ class OverlayScenes(PhotoPairs):
         seed: of the split and of every draw
     """
 
+    several_devices = False
+
     def __init__(
         self,
         photos: str,

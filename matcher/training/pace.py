@@ -32,7 +32,8 @@ class Pace(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         device = trainer.strategy.root_device
         if device.type == "cuda":
-            self.peak = get_available_flops(device, computed_in(str(trainer.precision)))
+            peak = get_available_flops(device, computed_in(str(trainer.precision)))
+            self.peak = peak * trainer.world_size if peak else None
             self.flops_a_view = count_flops(pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,7 @@ from matcher.describe import card_digest, weights_path
 from matcher.errors import UsageError
 from matcher.models.descriptor import Descriptor
 from matcher.settings import DescriptorSettings
+from matcher.training.devices import first_alone
 from matcher.training.mining import Mining, ids_of, mine, remember
 from matcher.training.photo_pairs import PhotoPairs, resize
 from matcher.training.sampling import Draw, step_seed
@@ -25,7 +27,7 @@ NEIGHBOURS = 3  # stream of random numbers
 
 @dataclass(frozen=True, eq=False)
 class GroupBatch:
-    """What a training step of a pair model sees. R photos, P pairs of an edited view and a reference."""
+    """What a training step of a pair model sees, on all devices together. R photos, P pairs of an edited view and a reference."""
 
     reference: Tensor  # (R, 3, S, S) float32, 0 to 1
     edited: Tensor  # (R, 3, S, S) float32, 0 to 1
@@ -48,7 +50,7 @@ class PairGroups(PhotoPairs):
         photos: folder of photos, or of .tar files with photos (see data.photo_bank)
         recipe: the edits: a name in experiments/augmentations or a YAML file
         hardness: how hard the edits are during the training
-        groups: groups a step
+        groups: groups a step, of all devices together
         members: photos of a group
         mining: how neighbours are found
         others: photos a step that are pasted into edits, and are not in the batch
@@ -62,6 +64,8 @@ class PairGroups(PhotoPairs):
         queries: its pictures: a folder, a glob, a list file or a table
         references: likewise
     """
+
+    whole_of_step = "data.groups"
 
     def __init__(
         self,
@@ -159,7 +163,8 @@ class PairGroups(PhotoPairs):
             made_of |= {"recipe": str(self.recipe), "hardness": str(self.hardness), "seed": self.seed} if turn else {}
             cache = Path(self.cache) if self.cache else None
             self.tables = {key: table for key, table in self.tables.items() if key[0] != name[0]}
-            self.tables[name] = remember(lambda: self.mine(bank, turn), cache, **made_of)
+            with first_alone() if cache else nullcontext():
+                self.tables[name] = remember(lambda: self.mine(bank, turn), cache, **made_of)
         return self.tables[name]
 
     def mine(self, bank: PhotoBank, turn: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from matcher.metrics.ranking import micro_ap, rank_predictions, recall_at_precis
 from matcher.models.concat_vit import Canvas, ConcatViT
 from matcher.models.pair_model import Judgement, PairModel
 from matcher.models.token_fusion import TokenFusion
+from matcher.training.devices import own_part, process
 from matcher.training.model_training import ModelTraining
 from matcher.training.pair_groups import GroupBatch
 from matcher.training.patch_targets import patch_targets
@@ -49,15 +51,16 @@ class PairTraining(ModelTraining):
         return judge_batch(self.result, batch)
 
     def training_step(self, batch: GroupBatch, batch_idx: int) -> Tensor:
-        torch.manual_seed(batch.seed)  # dropout and stochastic depth: a run that goes on draws what it would have drawn
-        said = judge_batch(self.model, batch)
-        terms = {"train_verdict": verdict_loss(said.logit, batch.label)}
+        torch.manual_seed(batch.seed + self.global_rank)  # dropout: a run that goes on draws what it would have drawn
+        own = own_pairs(batch)
+        said = judge_batch(self.model, own)
+        terms = {"train_verdict": verdict_loss(said.logit, own.label) * weight(own.label >= 0, batch.label >= 0)}
         if said.to_reference is not None and self.places:
-            terms["train_places"] = places_loss(said, batch, grid=round(said.to_reference.shape[1] ** 0.5))
+            terms["train_places"] = places_loss(said, own, grid=round(said.to_reference.shape[1] ** 0.5), all_labels=batch.label)
         loss = terms["train_verdict"] + self.places * terms.get("train_places", 0.0)
         if self.trainer.global_step % self.trainer.log_every_n_steps == 0 and not loss.isfinite():
             raise MatcherError(f"the loss is {loss.item()} at step {self.trainer.global_step:,}: lower the learning rate")
-        self.log_dict({"train_loss": loss, **terms}, batch_size=len(batch.label))
+        self.log_dict({"train_loss": loss, **terms}, batch_size=len(batch.label), sync_dist=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -157,10 +160,23 @@ class ConcatViTTraining(PairTraining):
 
 
 def judge_batch(model: PairModel, batch: GroupBatch) -> Judgement:
-    """A model and a batch -> its judgement on all pairs; every view is encoded once."""
-    views = torch.cat([batch.edited, batch.reference]).contiguous(memory_format=torch.channels_last)
-    edited, reference = model.encode(views).split(len(batch.source))
-    return model.judge(edited[batch.pairs[:, 0]], reference[batch.pairs[:, 1]])
+    """A model and a batch -> its judgement on all pairs; every view that a pair has is encoded once."""
+    (edited, first), (reference, second) = (rows.unique(return_inverse=True) for rows in batch.pairs.T)
+    views = torch.cat([batch.edited[edited], batch.reference[reference]]).contiguous(memory_format=torch.channels_last)
+    encoded = model.encode(views).split([len(edited), len(reference)])
+    return model.judge(encoded[0][first], encoded[1][second])
+
+
+def own_pairs(batch: GroupBatch) -> GroupBatch:
+    """A batch -> the same with the pairs of this process: those of the edited views of its groups."""
+    rows = own_part(len(batch.source))
+    own = (batch.pairs[:, 0] >= rows.start) & (batch.pairs[:, 0] < rows.stop)
+    return replace(batch, pairs=batch.pairs[own], label=batch.label[own])
+
+
+def weight(own: Tensor, of_all: Tensor) -> Tensor:
+    """Which pairs count here, and which of all processes' -> a factor: with it the processes' means have the mean of all pairs; 1 alone."""
+    return process()[1] * own.sum() / of_all.sum()
 
 
 def verdict_loss(logit: Tensor, label: Tensor) -> Tensor:
@@ -168,15 +184,19 @@ def verdict_loss(logit: Tensor, label: Tensor) -> Tensor:
     return cross_entropy_of(logit.float(), label)
 
 
-def places_loss(said: Judgement, batch: GroupBatch, *, grid: int) -> Tensor:
-    """A judgement that tells where patches lie -> mean cross-entropy against the truth, copies and strangers weighing the same."""
+def places_loss(said: Judgement, batch: GroupBatch, *, grid: int, all_labels: Tensor) -> Tensor:
+    """A judgement that tells where patches lie -> mean cross-entropy against the truth, copies and strangers weighing the same.
+
+    ``all_labels``: those of the pairs of all processes.
+    """
     assert said.to_reference is not None and said.to_query is not None
     copies = batch.label > 0
     truth = patch_targets(batch.frame, batch.visible, grid=grid)
+    weights = weight(copies, all_labels > 0), weight(~copies, all_labels == 0)
     total = said.logit.new_zeros(())
     for logits, target in zip((said.to_reference, said.to_query), truth, strict=True):
         of_pairs = logits.float().log_softmax(-1)
         of_copies = -(target[batch.pairs[copies, 0]] * of_pairs[copies]).sum(-1).mean()
         of_strangers = -of_pairs[~copies][..., -1].mean()
-        total = total + (of_copies + of_strangers) / 4
+        total = total + (weights[0] * of_copies + weights[1] * of_strangers) / 4
     return total

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,12 +12,13 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from matcher.data.augmentations import Recipe
 from matcher.data.photo_bank import PhotoBank
 from matcher.errors import MatcherError, UsageError
 from matcher.images.table import ImageSet, read_images
+from matcher.training.devices import first_alone, process
 from matcher.training.sampling import HELD_OUT, Draw, Draws
 from matcher.training.schedule import Growth
 from matcher.types import Errors
@@ -26,7 +28,7 @@ PICTURES_A_BATCH = 64  # of predict
 
 @dataclass(frozen=True, eq=False)
 class PairBatch:
-    """What a training step sees; row i of both views shows the same photo."""
+    """What a training step sees, on all devices together; row i of both views shows the same photo."""
 
     reference: Tensor  # (B, 3, S, S) float32, 0 to 1
     edited: Tensor  # (B, 3, S, S) float32, 0 to 1
@@ -45,7 +47,7 @@ class PhotoPairs(LightningDataModule):
         recipe: edits of the edited view: a name in experiments/augmentations or a YAML file
         reference_recipe: likewise of the reference; null = only resized
         hardness: how hard the edits are during the training
-        batch_size: photos a step; each gives two views
+        batch_size: photos a step, of all devices together; each gives two views
         others: photos a step that are pasted into edits, and are not in the batch
         negatives: photos a step that are in neither, only resized: more negatives for the objective ContrastiveMemory
         known: shares of the photos that are drawn from, in equal parts of the steps: [0.25, 1] = a quarter of them, then all. The
@@ -59,6 +61,8 @@ class PhotoPairs(LightningDataModule):
         pictures: what `matcher predict` describes: a folder, a glob, a list file or a table
     """
 
+    several_devices: ClassVar[bool] = True  # may processes share a step?
+    whole_of_step: ClassVar[str] = "data.batch_size"  # what they share out
     bank: PhotoBank  # what is trained on, from setup on
     held_out: PhotoBank
 
@@ -92,13 +96,14 @@ class PhotoPairs(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Decodes the photos (once) and puts them on the device; for `predict`, lists the pictures."""
-        if self.trainer is not None and self.trainer.world_size > 1:
-            raise UsageError("this training runs on one device: set trainer.devices to 1")
+        if self.trainer is not None and stage != "predict":
+            self.check_devices(self.trainer.world_size)
         check_known(self.known_shares)
         if stage == "predict":
             self.images, self.unread = list_pictures(self.pictures)
         elif not hasattr(self, "bank"):
-            bank = PhotoBank.load(Path(self.photos), side=self.bank_side, cache=Path(self.cache) if self.cache else None)
+            with first_alone() if self.cache else nullcontext():
+                bank = PhotoBank.load(Path(self.photos), side=self.bank_side, cache=Path(self.cache) if self.cache else None)
             train, held_out = bank.split(self.held_out_share, self.seed)
             if self.known_shares != (1.0,):
                 train = train.take(torch.randperm(len(train), generator=torch.Generator().manual_seed(self.seed)))
@@ -106,6 +111,14 @@ class PhotoPairs(LightningDataModule):
             self.recipe = Recipe.load(self.recipe_name)
             self.reference_recipe = Recipe.load(self.reference_recipe_name) if self.reference_recipe_name else None
             self.bank, self.held_out = train.to(device), held_out.to(device)
+
+    def check_devices(self, count: int) -> None:
+        """UsageError if so many devices cannot share a step."""
+        if count > 1 and not self.several_devices:
+            raise UsageError(f"{type(self).__name__} feeds one device: set trainer.devices and trainer.num_nodes to 1")
+        if self.batch_size % count:
+            what = self.whole_of_step
+            raise UsageError(f"{what} {self.batch_size} cannot be shared by {count} devices: make it a multiple of {count}")
 
     @property
     def side(self) -> int:
@@ -136,9 +149,8 @@ class PhotoPairs(LightningDataModule):
     test_dataloader = val_dataloader
 
     def predict_dataloader(self) -> DataLoader[list[int]]:
-        """Rows of the pictures, some at a time."""
-        rows = range(len(self.images))
-        return DataLoader([list(rows[i : i + PICTURES_A_BATCH]) for i in rows[::PICTURES_A_BATCH]], batch_size=None)
+        """Rows of the pictures, some at a time; several processes take turns."""
+        return DataLoader(Rows(len(self.images)), batch_size=None)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """A draw -> both views of its photos, on the device. What is no draw stays as it is."""
@@ -158,6 +170,19 @@ class PhotoPairs(LightningDataModule):
         if not len(draw.negatives):
             return PairBatch(reference, edited, draw.rows, draw.seed)
         return PairBatch(reference, edited, draw.rows, draw.seed, resize(bank.pixels[draw.negatives], self.side), draw.negatives)
+
+
+class Rows(IterableDataset[list[int]]):
+    """Numbers of pictures, some at a time: of several processes, each has its own, and none has any twice."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rank, world = process()
+        rows = range(self.count)
+        for start in rows[rank * PICTURES_A_BATCH :: world * PICTURES_A_BATCH]:
+            yield list(rows[start : start + PICTURES_A_BATCH])
 
 
 def check_known(shares: Sequence[float]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from matcher.settings import DescriptorSettings, ImageSettings, PairModelSetting
 from matcher.stages.job import Job
 from matcher.stages.scoring import score_list
 from matcher.storage.records import write_record
+from matcher.training.devices import collect
 from matcher.types import Descriptors, Errors
 
 PREDICTED = "predicted_by.safetensors"
@@ -22,7 +24,7 @@ log = logging.getLogger("matcher")
 
 
 class WriteDescriptors(Callback):
-    """Describes each batch of pictures as it comes and writes descriptors.parquet and errors.parquet at the end.
+    """Describes each batch of pictures as it comes and writes descriptors.parquet and errors.parquet at the end, of all processes.
 
     Args:
         folder: where they are written
@@ -30,11 +32,10 @@ class WriteDescriptors(Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self.found: list[Descriptors] = []
-        self.errors: list[Errors] = []
+        self.found: list[tuple[int, Descriptors, Errors]] = []  # first row of a batch, and what became of it
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.found, self.errors = [], [trainer.datamodule.unread]
+        self.found = []
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: list[int], batch_idx: int, dataloader_idx: int = 0
@@ -42,12 +43,15 @@ class WriteDescriptors(Callback):
         settings = DescriptorSettings(backbone="", batch_size=len(batch))
         images = trainer.datamodule.images.take(batch)
         found, errors = describe_views(images, settings, image_settings=ImageSettings(), names=["whole"], model=pl_module.result)
-        self.found.append(found)
-        self.errors.append(errors)
+        self.found.append((batch[0], found, errors))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        of_all = sorted((batch for batches in collect(self.found) for batch in batches), key=itemgetter(0))
+        if not trainer.is_global_zero:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
-        found, errors = Descriptors.concat(self.found), Errors.concat(self.errors)
+        found = Descriptors.concat([found for _, found, _ in of_all])
+        errors = Errors.concat([trainer.datamodule.unread, *(errors for _, _, errors in of_all)])
         write_record(self.folder / "descriptors.parquet", found)
         write_record(self.folder / "errors.parquet", errors)
         log.info("wrote %d descriptors to %s, %d pictures cannot be used", len(found), self.folder / "descriptors.parquet", len(errors))
@@ -55,6 +59,8 @@ class WriteDescriptors(Callback):
 
 class WritePairScores(Callback):
     """Scores the data module's list of pairs as `matcher score` does with this pair model alone, in a folder of the same name.
+
+    Of several processes, the first one does it, and the others wait.
 
     Args:
         folder: where a checkpoint of the model, and pair_scores, are written
@@ -64,7 +70,13 @@ class WritePairScores(Callback):
         self.folder = Path(folder)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data, checkpoint = trainer.datamodule, self.folder / PREDICTED
+        if trainer.is_global_zero:
+            self.score(trainer.datamodule, pl_module)
+        trainer.strategy.barrier()
+
+    def score(self, data: Any, pl_module: LightningModule) -> None:
+        """Writes the checkpoint and the scores."""
+        checkpoint = self.folder / PREDICTED
         save(checkpoint, pl_module.result, {}, half=True)
         scorers = Scorers(sift=None, pair_model=PairModelSettings(model=str(checkpoint)))
         strategy = Strategy(query_keypoints=NONE, reference_keypoints=NONE, scorers=scorers)

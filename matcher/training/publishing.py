@@ -21,7 +21,7 @@ WEIGHTS = "model.safetensors"
 
 
 class Publish(Callback):
-    """Saves ``module.result`` to FOLDER/model.safetensors, half precision, with a card.
+    """Saves ``module.result`` to FOLDER/model.safetensors, half precision, with a card; of several processes, the first one does.
 
     Args:
         folder: of the training
@@ -41,6 +41,8 @@ class Publish(Callback):
         self.numbers |= {name: round(value, 4) for name, value in found.items() if math.isfinite(value)} | {"at_step": trainer.global_step}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         card = self.make_card(trainer)
         save(self.path, pl_module.result, card, half=True)
         log.info("wrote %s (step %d of %d)", self.path, trainer.global_step, trainer.max_steps)

@@ -151,7 +151,12 @@ class RetrievalCheck(Callback):
         self.check(trainer, pl_module, prefix="test_", seed=self.seed + 1)
 
     def check(self, trainer: Trainer, pl_module: LightningModule, *, prefix: str, seed: int) -> None:
-        """Measures the module's result and logs it."""
+        """Measures the module's result and logs it; of several processes, the first one does, and the others wait."""
+        if trainer.is_global_zero:
+            self.measure(trainer, pl_module, prefix=prefix, seed=seed)
+        trainer.strategy.barrier()
+
+    def measure(self, trainer: Trainer, pl_module: LightningModule, *, prefix: str, seed: int) -> None:
         if seed not in self.made:
             self.made[seed] = self.make(trainer, seed)
         model: Any = pl_module.result
@@ -160,7 +165,7 @@ class RetrievalCheck(Callback):
             found = self.made[seed].measure_pairs(model, shortlist=descriptor, per_query=self.per_query)
         else:
             found = self.made[seed].measure(model, per_query=self.per_query, nearest=self.nearest)
-        pl_module.log_dict({prefix + name: value for name, value in found.items()})
+        pl_module.log_dict({prefix + name: value for name, value in found.items()}, rank_zero_only=True)
         log.info("step %d: %s", trainer.global_step, ", ".join(f"{prefix}{name} {value:.3f}" for name, value in found.items()))
 
     def make(self, trainer: Trainer, seed: int) -> SmallBenchmark:

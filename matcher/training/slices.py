@@ -14,11 +14,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 log = logging.getLogger("matcher")
 LAST = "last.ckpt"
+AGREE_EVERY = 10  # steps after which several processes ask each other whether to stop or to save
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Slices(Callback):
     """Saves the training state every few minutes and whenever it stops; stops after a time, or gently at Ctrl-C.
+
+    Several processes stop and save after the same step: when one of them has to, every tenth step.
 
     Args:
         folder: where last.ckpt lies
@@ -46,12 +49,17 @@ class Slices(Callback):
         log.info("stopping after this step")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        now = time.monotonic()
+        now, several = time.monotonic(), trainer.world_size > 1
         finished = trainer.global_step >= trainer.max_steps
+        if several and not finished and trainer.global_step % AGREE_EVERY:
+            return
         out_of_time = self.minutes is not None and now - self.started >= 60 * self.minutes
-        if out_of_time or self.interrupted:
+        stop, save = out_of_time or self.interrupted, now - self.saved >= 60 * self.every_minutes
+        if several:  # one that stopped alone would leave the others waiting for its gradients
+            stop, save = (trainer.strategy.reduce_boolean_decision(wish, all=False) for wish in (stop, save))
+        if stop:
             trainer.should_stop = True
-        if finished or trainer.should_stop or now - self.saved >= 60 * self.every_minutes:
+        if finished or trainer.should_stop or save:
             trainer.save_checkpoint(self.path)
             self.saved = time.monotonic()
         if trainer.should_stop and not finished:

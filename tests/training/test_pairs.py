@@ -115,7 +115,7 @@ def test_places_loss_is_that_of_single_patches(make_groups):
     batch = make_batch(make_groups())
     generator = torch.Generator().manual_seed(0)
     there, back = (torch.randn(len(batch.pairs), 4, 5, generator=generator).double() for _ in range(2))
-    found = places_loss(Judgement(torch.zeros(len(batch.pairs)), there, back), batch, grid=2)
+    found = places_loss(Judgement(torch.zeros(len(batch.pairs)), there, back), batch, grid=2, all_labels=batch.label)
     truth = patch_targets(batch.frame, batch.visible, grid=2)
     copies, strangers = [], []
     for logits, target in zip((there, back), truth, strict=True):

@@ -102,9 +102,9 @@ def test_what_cannot_be_is_told(make_data, data):
     large.setup("fit")
     with pytest.raises(MatcherError, match=r"lower data\.batch_size"):
         large.train_dataloader()
-    data.trainer.world_size = 2
-    with pytest.raises(UsageError, match="one device"):
-        make_data().__class__.setup(data, "fit")
+    data.trainer.world_size = 3
+    with pytest.raises(UsageError, match=r"data\.batch_size 4 cannot be shared by 3 devices"):
+        data.setup("fit")
     data.trainer.world_size = 1
     with pytest.raises(UsageError, match=r"--data\.pictures"):
         data.setup("predict")

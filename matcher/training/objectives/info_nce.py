@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from matcher.models.descriptor import Descriptor
+from matcher.training.devices import gather, own_part
 from matcher.training.losses import info_nce, koleo, overlap_of
 from matcher.training.memory import Memory
 from matcher.training.mixing import mix_views
@@ -23,6 +24,8 @@ class InfoNCE(Objective):
         settings: temperature, weight of the entropy, mixing, memory
     """
 
+    several_devices = True
+
     def __init__(self, settings: LossSettings = LossSettings()) -> None:
         super().__init__()
         self.settings = settings
@@ -34,7 +37,9 @@ class InfoNCE(Objective):
     def measure(self, model: Descriptor, batch: PairBatch) -> Measured:
         count = len(batch.source)
         edited, shares = self.mix(batch)
-        z = model(stack([edited, batch.reference]))  # (2B, D), edited views first
+        own = own_part(count)
+        rows = model(stack([edited[own], batch.reference[own]]))
+        z = torch.cat([gather(half) for half in rows.chunk(2)])  # (2B, D), edited views first, of all devices
         contrast, entropy = self.compare(z, torch.cat([shares, torch.eye(count, device=z.device)]), batch.source)
         return measured(contrast + self.settings.entropy * entropy, z, count, contrast=contrast, entropy=entropy)
 

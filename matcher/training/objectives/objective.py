@@ -29,6 +29,7 @@ class Objective(nn.Module, ABC):
     """A loss with its own weights, which are trained with the model, and its own state, which a stopped training keeps."""
 
     takes_negatives: ClassVar[bool] = False  # are photos beside the batch of any use to it?
+    several_devices: ClassVar[bool] = False  # does it measure the same when several processes share the batch?
 
     def prepare(self, model: Descriptor, *, photos: int, compiled: bool) -> None:
         """Before the first step: make what hangs on the model, or on how many photos there are. Random numbers are torch's own."""

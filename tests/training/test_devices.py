@@ -1,0 +1,114 @@
+"""Two processes train and predict what one does. They are forks of one other process: that is quicker than `ddp`, which starts anew."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import matcher
+from matcher.errors import UsageError
+from matcher.storage.records import read_record
+from matcher.training import photo_pairs
+from matcher.training.devices import collect, gather, own_part
+from matcher.training.objectives import BarlowTwins, InfoNCE
+from matcher.training.overlay_scenes import OverlayScenes
+from matcher.training.pair_groups import PairGroups
+from matcher.training.settings import LossSettings
+from matcher.types import Descriptors, Errors
+
+SCRIPT = """
+import sys
+import torch
+from matcher.cli.main import main
+from matcher.data.augmentations.drawn import drawn_on
+from matcher.training import photo_pairs
+
+drawn_on(torch.device("cpu"))  # once, before the forks
+photo_pairs.PICTURES_A_BATCH = 5
+several = ["--trainer.devices", "2", "--trainer.strategy", "ddp_fork"]
+for words in " ".join(sys.argv[1:]).split(" then "):
+    if code := main([*words.split(" "), *several]):
+        sys.exit(code)
+"""
+STEPS = ["--trainer.max_steps", "3", "--trainer.val_check_interval", "3"]
+DESCRIPTOR = ["--config", "descriptor/smoke.yaml", "--model.loss.memory", "6", "--model.loss.mixed", "0.5", *STEPS]
+PAIRS = ["--config", "token_fusion/smoke.yaml", "--model.backbone", "timm:test_vit", "--model.depth", "2", "--model.size", "32", *STEPS]
+PAIRS += ["--trainer.limit_val_batches", "0"]
+
+
+@pytest.fixture(scope="module")
+def by_two(drawn, tmp_path_factory):
+    """Folders of a descriptor and of a pair model that two processes trained; the first also described the photos."""
+    folder = tmp_path_factory.mktemp("two")
+    pictures = folder / "pictures"
+    shutil.copytree(drawn, pictures)
+    (pictures / "broken.png").write_bytes(b"no picture")
+    rooms = [folder / "descriptor", folder / "pairs"]
+    data = ["--data.photos", str(drawn), "--data.cache", str(folder / "cache")]
+    lines = [
+        ["fit", *DESCRIPTOR, *data, "--output", str(rooms[0])],
+        ["predict", *DESCRIPTOR, *data, "--output", str(rooms[0]), "--data.pictures", str(pictures)],
+        ["fit", *PAIRS, *data, "--output", str(rooms[1])],
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(matcher.__file__).parents[1])}
+    words = " then ".join(" ".join(line) for line in lines).split(" ")
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return rooms, pictures
+
+
+def losses(folder):
+    (curves,) = folder.glob("curves/*/metrics.csv")
+    return [float(row["train_loss"]) for row in csv.DictReader(curves.open()) if row["train_loss"]]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("number", "words"), [(0, DESCRIPTOR), (1, PAIRS)])
+def test_two_processes_learn_what_one_does(by_two, command, drawn, tmp_path, number, words):
+    code, _, err = command("fit", *words, "--data.photos", drawn, "--output", tmp_path)
+    assert code == 0, err
+    found = losses(by_two[0][number])
+    assert len(found) == 3 and len(set(found)) == 3 and found == pytest.approx(losses(tmp_path), rel=1e-4, abs=1e-5)
+    names = [{path.name for path in folder.iterdir()} for folder in (by_two[0][number], tmp_path)]
+    assert names[0] - {"descriptors.parquet", "errors.parquet"} == names[1] >= {"model.safetensors", "last.ckpt", "config.yaml"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_processes_describe_every_picture_once(by_two, command, drawn, tmp_path, monkeypatch):
+    (trained, _), pictures = by_two
+    monkeypatch.setattr(photo_pairs, "PICTURES_A_BATCH", 5)
+    shutil.copy(trained / "last.ckpt", tmp_path)
+    code, _, err = command("predict", *DESCRIPTOR, "--data.photos", drawn, "--output", tmp_path, "--data.pictures", pictures)
+    assert code == 0, err
+    first, second = (read_record(folder / "descriptors.parquet", Descriptors) for folder in (tmp_path, trained))
+    assert len(second) == 16 and second.image_id.tolist() == first.image_id.tolist() == sorted(set(second.image_id.tolist()))
+    assert np.allclose(first.rows, second.rows, atol=1e-6)
+    assert [read_record(folder / "errors.parquet", Errors).id.tolist() for folder in (tmp_path, trained)] == [["broken"], ["broken"]]
+
+
+def test_one_process_keeps_all():
+    rows = torch.randn(4, 3)
+    assert own_part(4) == slice(0, 4) and gather(rows) is rows and collect("x") == ["x"]
+
+
+def test_what_stays_on_one_device_is_told(make_data, make_module, drawn):
+    data = make_data(batch_size=4)
+    data.check_devices(2)
+    with pytest.raises(UsageError, match=r"data\.batch_size 4 cannot be shared by 3 devices"):
+        data.check_devices(3)
+    with pytest.raises(UsageError, match=r"data\.groups 3 cannot be shared by 2 devices"):
+        PairGroups(str(drawn), groups=3).check_devices(2)
+    with pytest.raises(UsageError, match=r"OverlayScenes feeds one device: set trainer\.devices"):
+        OverlayScenes(str(drawn)).check_devices(2)
+    module = make_module(objective=BarlowTwins(width=8), loss=LossSettings())
+    module._trainer = SimpleNamespace(world_size=2, datamodule=data)
+    with pytest.raises(UsageError, match="the objective BarlowTwins has a state of its own, which stays on one device"):
+        module.setup("fit")
+    assert InfoNCE.several_devices and not BarlowTwins.several_devices

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ FLOORS = {
 LIGHT = ["matcher", "matcher.pipeline", "matcher.settings", "matcher.cli.main", "matcher.cli.parser", "matcher.doctor"]
 HEAVY = ["numpy", "torch", "cv2", "pyarrow", "PIL", "faiss", "sklearn", "lightning", "timm", "transformers"]
 LEARNING = ("matcher.training", "matcher.data.augmentations", "matcher.data.photo_bank", "matcher.cli.training")
+NEEDED = {"matcher.engine.on_ray": "ray"}  # a module that is imported only where an extra is installed
 WITHOUT_TORCH = {"matcher.models", "matcher.models.cards", "matcher.models.sift", "matcher.models.similarity"}  # the other models need it
 
 
@@ -61,7 +63,9 @@ def modules():
     for path in files():
         if path.name != "__main__.py":
             parts = path.relative_to(ROOT).with_suffix("").parts
-            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            if find_spec(NEEDED.get(module, "matcher")) is not None:
+                yield module
 
 
 def learns(module):

@@ -84,6 +84,11 @@ class TrainingCLI(LightningCLI):
         elif self.subcommand and config.ckpt_path is None and (self.folder / LAST).exists():
             config.ckpt_path = str(self.folder / LAST)
 
+    def before_fit(self) -> None:
+        """What several devices cannot do is told once, before there are several processes."""
+        for part in (self.model, self.datamodule):
+            part.check_devices(self.trainer.num_devices * self.trainer.num_nodes)
+
     def go_on(self, config: Namespace) -> None:
         """Begins a folder, or takes up the training that stopped there."""
         asked = self.as_plain(config)

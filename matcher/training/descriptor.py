@@ -85,13 +85,16 @@ class DescriptorTraining(ModelTraining):
         data, named = self.trainer.datamodule, type(self.objective).__name__
         if self.loss not in (LossSettings(), getattr(self.objective, "settings", None)):
             raise UsageError(f"model.loss is for InfoNCE; the objective {named} has its own settings")
-        if self.trainer.world_size > 1 and not self.objective.several_devices:
-            raise UsageError(f"the objective {named} has a state of its own, which stays on one device: set trainer.devices to 1")
         if data.negatives and not self.objective.takes_negatives:
             raise UsageError(f"data.negatives: the objective {named} has no use for more negatives")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.objective.prepare(self.model, photos=len(data.bank), compiled=self.compiled)
+
+    def check_devices(self, count: int) -> None:
+        if count > 1 and not self.objective.several_devices:
+            named = type(self.objective).__name__
+            raise UsageError(f"the objective {named} works on one device, only InfoNCE on several: set trainer.devices to 1")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Only a fit has use for the objective's state; trainings of older versions kept their memory beside it."""

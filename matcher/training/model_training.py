@@ -50,7 +50,12 @@ class ModelTraining(LightningModule):
         """Side in pixels of the pictures that the model takes."""
         return int(self.model.size)
 
+    def check_devices(self, count: int) -> None:
+        """UsageError if so many devices cannot train it together."""
+
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.check_devices(self.trainer.world_size)
         if stage == "fit" and self.trainer.world_size > 1:
             share_norms(self.model)
         if stage == "fit" and self.compiled:

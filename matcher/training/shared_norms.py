@@ -18,7 +18,7 @@ def share_norms(model: nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, _BatchNorm):
-            module.forward = partial(normalise, module, type(module).forward)  # type: ignore[method-assign]
+            module.forward = partial(normalise, module, type(module).forward)
 
 
 def normalise(module: Any, alone: Any, x: Tensor) -> Tensor:

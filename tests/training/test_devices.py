@@ -17,7 +17,7 @@ from matcher.errors import UsageError
 from matcher.storage.records import read_record
 from matcher.training import photo_pairs
 from matcher.training.devices import collect, gather, own_part
-from matcher.training.objectives import BarlowTwins, InfoNCE
+from matcher.training.objectives import BarlowTwins
 from matcher.training.overlay_scenes import OverlayScenes
 from matcher.training.pair_groups import PairGroups
 from matcher.training.settings import LossSettings
@@ -76,6 +76,9 @@ def test_two_processes_learn_what_one_does(by_two, command, drawn, tmp_path, num
     assert code == 0, err
     found = losses(by_two[0][number])
     assert len(found) == 3 and len(set(found)) == 3 and found == pytest.approx(losses(tmp_path), rel=1e-4, abs=1e-5)
+    states = [torch.load(folder / "last.ckpt", weights_only=False)["state_dict"] for folder in (by_two[0][number], tmp_path)]
+    spreads = [name for name in states[1] if name.startswith("model.") and name.endswith("running_var")]
+    assert all(torch.allclose(states[0][name], states[1][name], rtol=1e-2) for name in spreads) and bool(spreads) == (words is DESCRIPTOR)
     names = [{path.name for path in folder.iterdir()} for folder in (by_two[0][number], tmp_path)]
     assert names[0] - {"descriptors.parquet", "errors.parquet"} == names[1] >= {"model.safetensors", "last.ckpt", "config.yaml"}
 
@@ -109,6 +112,12 @@ def test_what_stays_on_one_device_is_told(make_data, make_module, drawn):
         OverlayScenes(str(drawn)).check_devices(2)
     module = make_module(objective=BarlowTwins(width=8), loss=LossSettings())
     module._trainer = SimpleNamespace(world_size=2, datamodule=data)
-    with pytest.raises(UsageError, match="the objective BarlowTwins has a state of its own, which stays on one device"):
+    with pytest.raises(UsageError, match="the objective BarlowTwins works on one device"):
         module.setup("fit")
-    assert InfoNCE.several_devices and not BarlowTwins.several_devices
+    make_module().check_devices(2)
+
+
+def test_it_is_told_before_there_are_several_processes(command, drawn, tmp_path):
+    words = ["--data.photos", drawn, "--output", tmp_path, "--trainer.devices", "3", "--trainer.strategy", "ddp"]
+    code, out, err = command("fit", *DESCRIPTOR, *words)
+    assert (code, out) == (2, "") and "data.batch_size 4 cannot be shared by 3 devices" in err and err.count("\n") == 1

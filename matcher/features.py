@@ -123,10 +123,15 @@ class FeatureSet:
     """The described pictures of one side, and the keypoints of each."""
 
     def __init__(self, pictures: Pictures, keypoints: Keypoints) -> None:
-        self.pictures, self.keypoints = pictures, keypoints
-        self.start = np.concatenate([[0], np.cumsum(pictures.keypoints)])
+        self.lay_out(pictures)
+        self.keypoints = keypoints
         if self.start[-1] != len(keypoints):
             raise MatcherError(f"{len(keypoints)} keypoints do not belong to these {len(pictures)} pictures: describe them again")
+
+    def lay_out(self, pictures: Pictures) -> None:
+        """What follows from the pictures alone."""
+        self.pictures = pictures
+        self.start = np.concatenate([[0], np.cumsum(pictures.keypoints)])
         sides = np.stack([pictures.width, pictures.height], axis=1).astype(np.float32).reshape(-1, 2)
         self.shape_wh = sides / sides.max(axis=1, keepdims=True, initial=1)
         self.number = {id_: n for n, id_ in enumerate(pictures.id.tolist())}

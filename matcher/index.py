@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,15 +16,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from matcher.errors import MatcherError, UsageError
 from matcher.index_card import CARD_FILE, Card, check_numbers, check_rows, check_same_maker, digest, digest_file, read_card
-from matcher.index_kinds import CODED, LISTS, copied, new_index, stored_ids, stored_rows
+from matcher.index_kinds import CODED, LISTS, copied, new_index, stored_ids, stored_rows, without_rows
+from matcher.index_lists import LIST_FILES, MappedLists, write_lists
+from matcher.index_ties import ABSENT, Drop, Found, search_settled
 from matcher.settings import IndexSettings
 
 logger = logging.getLogger("matcher")
 
-ABSENT = int(np.iinfo(np.int64).min)  # the id where there is no neighbour: no row of any array, unlike -1
 CHUNK = 65_536  # rows turned to float32 at a time
 GPU_NEIGHBOURS = 2048  # faiss gives no more on a GPU
 INDEX_FILE, NAMES_FILE = "index.faiss", "names.json"
+PART = ".part"  # of the name of a file that is not whole yet
 
 
 class Index:
@@ -37,9 +40,8 @@ class Index:
 
     def __init__(self, searcher: Any, card: Card, names: list[str] | None = None) -> None:
         self.card = card
-        self._searcher, self._read_only = searcher, False
+        self._searcher, self._read_only = searcher, isinstance(searcher, MappedLists)
         self._gpu: Any = None
-        self._ids = np.sort(stored_ids(searcher))
         self._names = None if names is None else np.array(names, dtype=np.str_)  # text of id i, for indexes with text ids
         if card.settings.gpu == "yes":
             self._to_gpu()
@@ -66,28 +68,37 @@ class Index:
         index.add(array, ids)
         return index
 
-    def __len__(self) -> int:
-        return len(self._ids)
+    @cached_property
+    def _ids(self) -> NDArray[np.int64]:
+        """faiss's numbers of all rows, rising (N,)."""
+        return np.sort(stored_ids(self._searcher))
 
-    def search(self, rows: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    def __len__(self) -> int:
+        return int(self._searcher.ntotal)
+
+    def search(self, rows: ArrayLike, k: int, *, drop: Drop | None = None) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Queries (Q, D) -> similarity (Q, k) float32, falling, and ids (Q, k); ties in the order of the ids.
 
-        Where there are fewer than k neighbours, the similarity is -inf and the id ABSENT ("" for text ids).
+        Where there are fewer than k neighbours, the similarity is -inf and the id ABSENT ("" for text ids). ``drop`` says which
+        ids (N,) are no neighbours; ABSENT may be among those it is asked about.
         """
         queries = np.asarray(rows)
         check_rows(queries, dim=self.card.dim, dtype=self.card.dtype)
         if k < 1:
             raise ValueError(f"search needs k >= 1, got {k}")
-        similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        ids = np.full((len(queries), k), ABSENT, dtype=np.int64)
-        for start in range(0, len(queries) if len(self) else 0, CHUNK):
+        similarity, ids = search_settled(self._look, queries, k, rows=len(self), drop=drop)
+        return similarity, ids if self._names is None else np.append(self._names, "")[np.where(ids == ABSENT, -1, ids)]
+
+    def _look(self, queries: NDArray[Any], k: int) -> Found:
+        """Queries (Q, D) -> similarity and faiss's numbers of any of their k nearest rows, (Q, k) each."""
+        similarity = np.empty((len(queries), k), dtype=np.float32)
+        ids = np.empty((len(queries), k), dtype=np.int64)
+        for start in range(0, len(queries), CHUNK):
             part = slice(start, start + CHUNK)
             found, found_ids = self._place(k).search(np.ascontiguousarray(queries[part], dtype=np.float32), k)
             similarity[part] = np.where(found_ids < 0, -np.inf, self.card.similarity(found))
             ids[part] = np.where(found_ids < 0, ABSENT, found_ids)
-        order = np.lexsort((ids, -similarity), axis=-1)
-        similarity, ids = np.take_along_axis(similarity, order, axis=1), np.take_along_axis(ids, order, axis=1)
-        return similarity, ids if self._names is None else np.append(self._names, "")[np.where(ids == ABSENT, -1, ids)]
+        return similarity, ids
 
     def add(self, rows: ArrayLike, ids: ArrayLike) -> None:
         """Rows (N, D) under new ids (N,). MatcherError if an id is there already."""
@@ -118,24 +129,35 @@ class Index:
         """
         check_same_maker(other.card.made_by, self.card.made_by, "the index to merge")
         ids, numbers = other.ids(), other._ids
+        rows = other._searcher.in_memory() if isinstance(other._searcher, MappedLists) else other._searcher
         together = other.card.training == self.card.training and self.card.stored in LISTS
-        if together and self._names is None and not other._read_only:
+        if together and self._names is None:
             self._check_writable()
             self._new_numbers(ids)
-            self._searcher.merge_from(copied(other._searcher), 0)
+            self._searcher.merge_from(copied(rows), 0)
             self._ids, self._gpu = np.sort(np.append(self._ids, ids)), None
         elif other.card.stored in CODED:
-            how = "only in memory, with integer ids, and if one began as emptied() of the other"
+            how = "only with integer ids, and if one began as emptied() of the other"
             raise MatcherError(f"{other.card.stored} indexes can be merged {how}")
         elif len(other):
-            self.add(stored_rows(other._searcher, numbers).astype(other.card.dtype), ids)
+            self.add(stored_rows(rows, numbers).astype(other.card.dtype), ids)
 
     def emptied(self) -> Index:
-        """An index without rows that has learnt what this one has: fill it elsewhere, then merge."""
-        self._check_writable()
-        searcher = copied(self._searcher)
+        """An index without rows that has learnt what this one has: fill it elsewhere, then merge, or search both (index_shards.py)."""
+        learnt = self._searcher.searcher if isinstance(self._searcher, MappedLists) else self._searcher
+        with without_rows(learnt):
+            searcher = copied(learnt)
         searcher.reset()
         return Index(searcher, self.card, None if self._names is None else [])
+
+    def made_for(self, made_by: str) -> Index:
+        """The same index, to be filled with rows that another maker made."""
+        return Index(self._searcher, replace(self.card, made_by=made_by), None if self._names is None else self._names.tolist())
+
+    @property
+    def lists(self) -> int:
+        """Inverted lists; 1 if its kind has none."""
+        return int(self._searcher.nlist) if self.card.stored in LISTS else 1
 
     @property
     def inverted_file(self) -> Any:
@@ -154,16 +176,23 @@ class Index:
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         (place / CARD_FILE).unlink(missing_ok=True)
-        faiss.write_index(self._searcher, str(place / (INDEX_FILE + ".part")))
-        os.replace(place / (INDEX_FILE + ".part"), place / INDEX_FILE)  # the old file may be mapped
         files = [INDEX_FILE]
+        if self.card.settings.on_disk and self.card.stored in LISTS:
+            files += LIST_FILES
+            write_lists(self._searcher, place, suffix=PART)
+            with without_rows(self._searcher):
+                faiss.write_index(self._searcher, str(place / (INDEX_FILE + PART)))
+        else:
+            faiss.write_index(self._searcher, str(place / (INDEX_FILE + PART)))
+        for name in files:
+            os.replace(place / (name + PART), place / name)  # the old file may be mapped
         if self._names is not None:
             (place / NAMES_FILE).write_text(json.dumps(self._names.tolist()), encoding="utf-8")
             files.append(NAMES_FILE)
         checksums = {name: digest_file(place / name) for name in files}
         card = {**asdict(self.card), "rows": len(self), "faiss": faiss.__version__, "sha256": checksums}
-        (place / (CARD_FILE + ".part")).write_text(json.dumps(card, indent=1), encoding="utf-8")
-        os.replace(place / (CARD_FILE + ".part"), place / CARD_FILE)
+        (place / (CARD_FILE + PART)).write_text(json.dumps(card, indent=1), encoding="utf-8")
+        os.replace(place / (CARD_FILE + PART), place / CARD_FILE)
 
     @staticmethod
     def exists(folder: str | os.PathLike[str]) -> bool:
@@ -184,12 +213,9 @@ class Index:
         for name, expected in checksums.items():
             if not (place / name).is_file() or digest_file(place / name) != expected:
                 raise MatcherError(f"the index in {place} is damaged: {name} is not what was written; build it again")
-        mapped = card.settings.on_disk and card.stored in LISTS
-        searcher = faiss.read_index(str(place / INDEX_FILE), faiss.IO_FLAG_MMAP if mapped else 0)
+        searcher = faiss.read_index(str(place / INDEX_FILE))
         names = json.loads((place / NAMES_FILE).read_text(encoding="utf-8")) if NAMES_FILE in checksums else None
-        index = cls(searcher, card, names)
-        index._read_only = mapped
-        return index
+        return cls(MappedLists(searcher, place) if LIST_FILES[0] in checksums else searcher, card, names)
 
     def _numbers(self, ids: NDArray[Any]) -> NDArray[np.int64]:
         """Ids that are there -> faiss's numbers for them (N,)."""

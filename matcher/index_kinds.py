@@ -21,6 +21,8 @@ whole batch of queries.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import faiss
@@ -155,6 +157,23 @@ def copied(index: Any) -> Any:
     return faiss.deserialize_index(faiss.serialize_index(index))
 
 
+@contextmanager
+def without_rows(index: Any) -> Iterator[None]:
+    """Within the block an inverted file has learnt but holds no rows; its lists are put aside, not copied. Other kinds stay as they are."""
+    if isinstance(index, faiss.IndexIDMap2):
+        yield
+        return
+    lists, rows = index.invlists, index.ntotal
+    index.own_invlists = False
+    index.replace_invlists(handed_over(faiss.ArrayInvertedLists(index.nlist, index.code_size)), True)
+    index.ntotal = 0
+    try:
+        yield
+    finally:
+        index.replace_invlists(lists, True)
+        index.ntotal = rows
+
+
 def list_sizes(index: Any, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many rows are in each of these inverted lists: (N,)."""
     lists = index.invlists
@@ -163,6 +182,8 @@ def list_sizes(index: Any, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def stored_ids(index: Any) -> NDArray[np.int64]:
     """The ids of an index's rows, in the order in which they lie: (N,)."""
+    if (mapped := getattr(index, "ids", None)) is not None:  # see index_lists.py
+        return np.asarray(mapped, dtype=np.int64)
     if isinstance(index, faiss.IndexIDMap2):
         return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
     lists = index.invlists

@@ -22,7 +22,22 @@ FLOORS = {
     **dict.fromkeys(["images", "storage", "metrics", "models"], 1),
     **dict.fromkeys(["views", "data"], 2),
     **dict.fromkeys(
-        ["background", "postprocessing", "crops", "describe", "features", "index", "index_card", "index_kinds", "visual_words"], 3
+        [
+            "background",
+            "postprocessing",
+            "crops",
+            "describe",
+            "features",
+            "index",
+            "index_card",
+            "index_kinds",
+            "index_lists",
+            "index_shards",
+            "index_ties",
+            "keypoint_file",
+            "visual_words",
+        ],
+        3,
     ),
     **dict.fromkeys(["shortlist"], 4),
     **dict.fromkeys(["scoring"], 5),

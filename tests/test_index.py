@@ -7,6 +7,7 @@ import pytest
 from matcher.errors import MatcherError, StaleStageError, UsageError
 from matcher.index import ABSENT, Index
 from matcher.index_kinds import LISTS, POINTS_PER_LIST, code_size, list_count, stored_rows
+from matcher.index_lists import MappedLists
 from matcher.settings import IndexSettings
 
 KINDS = ["flat", "fp16", "ivf", "ivfpq", "binary", "words"]
@@ -157,9 +158,9 @@ def test_on_disk_finds_the_same_and_cannot_be_changed(kind, tmp_path):
     index = build(kind, rows, on_disk=True, probes=5)
     index.save(tmp_path)
     loaded = Index.load(tmp_path, made_by=MODEL)
-    assert isinstance(faiss.downcast_InvertedLists(loaded._searcher.invlists), faiss.OnDiskInvertedLists)
+    assert isinstance(loaded._searcher, MappedLists)
     assert same(index.search(queries, 7), loaded.search(queries, 7))
-    for change in (lambda: loaded.add(rows[:1], [5000]), lambda: loaded.remove([1]), lambda: loaded.save(tmp_path), loaded.emptied):
+    for change in (lambda: loaded.add(rows[:1], [5000]), lambda: loaded.remove([1]), lambda: loaded.save(tmp_path)):
         with pytest.raises(MatcherError, match="on_disk"):
             change()
     found = loaded.search(queries, 7)
@@ -169,6 +170,9 @@ def test_on_disk_finds_the_same_and_cannot_be_changed(kind, tmp_path):
     if kind == "ivf":
         memory.merge(loaded)
         assert len(memory) == 2900
+    again = loaded.emptied()
+    again.merge(loaded)
+    assert len(again) == 2000 and again.card == index.card and same(again.search(queries, 7), found)
     with pytest.raises(UsageError, match="kind"):
         build("flat", rows, on_disk=True)
 
@@ -233,6 +237,38 @@ def test_no_queries():
 def test_ties_come_in_the_order_of_their_ids():
     rows = np.repeat(clustered(1, bytes_=True), 9, axis=0)
     assert build("flat", rows, ids=np.arange(9)[::-1]).search(rows[:1], 9)[1].tolist() == [list(range(9))]
+
+
+@pytest.mark.parametrize("kind", ["flat", "fp16", "ivf", "binary"])
+def test_ties_at_the_last_place_are_those_with_the_smallest_ids(kind):
+    """Whatever the order in which rows were added, and whatever stands beside them."""
+    rows = np.concatenate([np.repeat(clustered(40, bytes_=True), 30, axis=0), clustered(800, seed=2, bytes_=True)])
+    ids = np.random.default_rng(0).permutation(len(rows))
+    similarity, found = build(kind, rows, ids=ids).search(rows[:1200:30], 45)
+    everything, all_ids = build(kind, rows, ids=ids).search(rows[:1200:30], len(rows))
+    assert np.array_equal(similarity, everything[:, :45]) and np.array_equal(found, all_ids[:, :45])
+    assert (np.diff(found[:, :20], axis=1)[np.diff(similarity[:, :20], axis=1) == 0] > 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_dropped_is_as_if_it_had_been_removed(kind):
+    rows = clustered(1500, bytes_=True)
+    index, gone = build(kind, rows, probes=4), np.arange(0, 1500, 2)
+    dropped = index.search(rows[:60], 6, drop=lambda ids: (ids != ABSENT) & (ids % 2 == 0))
+    index.remove(gone)
+    assert same(dropped, index.search(rows[:60], 6))
+    nothing = index.search(rows[:3], 2, drop=lambda ids: ids != ABSENT)
+    assert np.isneginf(nothing[0]).all() and (nothing[1] == ABSENT).all()
+
+
+def test_lists_on_disk_take_four_bytes_for_an_id(tmp_path):
+    rows = clustered(3000, 128, bytes_=True)
+    build("binary", rows, on_disk=True, bits=128).save(tmp_path)
+    assert (tmp_path / "codes.bin").stat().st_size + (tmp_path / "ids.bin").stat().st_size == 20 * 3000
+    far = build("binary", rows, ids=np.arange(3000) + 2**40, on_disk=True, bits=128)
+    far.save(tmp_path)
+    assert (tmp_path / "ids.bin").stat().st_size == 8 * 3000
+    assert same(far.search(rows[:20], 3), Index.load(tmp_path, made_by=MODEL).search(rows[:20], 3))
 
 
 def test_uint8_rows_come_back_as_they_were():
@@ -315,7 +351,7 @@ def test_a_gpu_is_used_up_to_its_limit_and_kept_up_to_date(monkeypatch):
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda resources, device, index: FakeGpu(faiss.clone_index(index)), raising=False)
     rows = clustered(20)
     index = build("flat", rows, gpu="auto")
-    assert index.search(rows, 1)[1][:, 0].tolist() == list(range(20)) and index._gpu.asked == [1]
+    assert index.search(rows, 1)[1][:, 0].tolist() == list(range(20)) and index._gpu.asked == [2]
     assert np.isneginf(index.search(rows[:1], 3000)[0][0, -1])
     index.remove([7])
     assert index.search(rows[7:8], 1)[1][0, 0] != 7

@@ -38,7 +38,7 @@ def run(
 
     Args:
         queries: a folder (recursive), a glob, a list file, or a CSV/Parquet table with columns id and path
-        references: likewise
+        references: likewise, or a collection that `add` made
         output: folder for everything that is written; running again with the same settings resumes
         strategy: what is done
         job: how it is done
@@ -46,6 +46,7 @@ def run(
     """
     from matcher.engine.shards import engine_started
     from matcher.stages.budgeting import keep_to_budget
+    from matcher.stages.collection import is_collection
     from matcher.stages.readiness import check_ready
     from matcher.stages.running import RunFolder
 
@@ -53,11 +54,14 @@ def run(
     with engine_started(job.engine, job.workers), RunFolder(output, strategy=strategy, fresh=job.fresh) as folder:
         with folder.timed("describe queries"):
             described_queries = describe(queries, folder / "queries", side="query", strategy=strategy, job=job)
-        with folder.timed("describe references"):
-            described_references = describe(references, folder / "references", side="reference", strategy=strategy, job=job)
-        described = Path(described_queries), Path(described_references)
-        with folder.timed("index"):
-            indexed = index(described_references, folder / "index", strategy=strategy, job=job)
+        if is_collection(references):
+            described_references = indexed = Path(references)
+        else:
+            with folder.timed("describe references"):
+                described_references = describe(references, folder / "references", side="reference", strategy=strategy, job=job)
+            with folder.timed("index"):
+                indexed = index(described_references, folder / "index", strategy=strategy, job=job)
+        described = described_queries, described_references
         with folder.timed("shortlist"):
             candidates = shortlist(*described, indexed, folder / "candidates", strategy=strategy, job=job)
         if (seconds := strategy.budget.seconds_per_query) is not None:
@@ -74,7 +78,35 @@ def run(
                 folder.keep(evaluate(predictions, ground_truth))
         with folder.timed("report"):
             report(predictions, *described, folder / "report.html", ground_truth=ground_truth)
-        return folder.summary()
+        return folder.summary(described_references)
+
+
+def add(references: Place, collection: Place, *, strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
+    """Pictures -> a collection of references that `run`, `shortlist`, `score` and `report` take, made or made larger.
+
+    Pictures that are in it unchanged are passed over, so a folder that grows may be added again and again.
+
+    Args:
+        references: a folder (recursive), a glob, a list file, or a CSV/Parquet table with columns id and path
+        collection: folder of the collection
+        strategy: what is done; the same for all that is ever added, and for the searches
+        job: how it is done
+    """
+    from matcher.stages.collecting import add_references
+
+    return add_references(references, Path(collection), strategy=strategy, job=job)
+
+
+def remove(ids: Place, collection: Place) -> Path:
+    """Ids -> the collection without these pictures: searches skip them.
+
+    Args:
+        ids: CSV or Parquet table with a column id
+        collection: folder of the collection
+    """
+    from matcher.stages.collecting import remove_references
+
+    return remove_references(ids, Path(collection))
 
 
 def describe(images: Place, output: Place, *, side: Side = "reference", strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
@@ -111,8 +143,8 @@ def shortlist(queries: Place, references: Place, index: Place, output: Place, *,
 
     Args:
         queries: the folder that `describe --side query` wrote
-        references: the folder that `describe --side reference` wrote
-        index: the folder that `index` wrote
+        references: the folder that `describe --side reference` wrote, or a collection
+        index: the folder that `index` wrote, or the same collection
         output: folder of the candidates
         strategy: what is done
         job: how it is done

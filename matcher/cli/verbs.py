@@ -8,6 +8,8 @@ from typing import Any
 
 VERBS = {
     "run": "matcher.pipeline:run",
+    "add": "matcher.pipeline:add",
+    "remove": "matcher.pipeline:remove",
     "compare": "matcher.pipeline:compare",
     "describe": "matcher.pipeline:describe",
     "index": "matcher.pipeline:index",

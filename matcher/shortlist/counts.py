@@ -14,6 +14,7 @@ import numpy as np
 from matcher.crops import CropSet
 from matcher.features import FeatureSet
 from matcher.index import Index
+from matcher.index_shards import IndexShards
 from matcher.models.sift import LocalFeatures
 from matcher.settings import CountSettings
 from matcher.types import Candidates
@@ -21,7 +22,7 @@ from matcher.types import Candidates
 COUNTS, CROP_COUNTS = "counts", "crop_counts"  # sources of candidates: who voted
 
 
-def elect(query: LocalFeatures, references: FeatureSet, index: Index, settings: CountSettings) -> tuple[int, int] | None:
+def elect(query: LocalFeatures, references: FeatureSet, index: Index | IndexShards, settings: CountSettings) -> tuple[int, int] | None:
     """Query keypoints -> the row of the reference that wins and its votes; None if none does."""
     if not len(query):
         return None
@@ -41,7 +42,7 @@ def elect(query: LocalFeatures, references: FeatureSet, index: Index, settings: 
 
 
 def elect_by_source(
-    number: int, queries: FeatureSet, crops: CropSet | None, references: FeatureSet, index: Index, settings: CountSettings
+    number: int, queries: FeatureSet, crops: CropSet | None, references: FeatureSet, index: Index | IndexShards, settings: CountSettings
 ) -> Iterator[tuple[str, int, int]]:
     """Row of a query -> for the whole picture and for its crop, if they have a winner: the source, the winner's row, its votes."""
     looks: Sequence[tuple[str, LocalFeatures | None]] = (

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from matcher.features import FeatureSet
 from matcher.index import Index
+from matcher.index_shards import IndexShards
 from matcher.models.sift import LocalFeatures
 from matcher.models.similarity import agree
 from matcher.settings import ShortlistSettings
@@ -37,7 +38,7 @@ class Votes:
 
 
 def vote(
-    query: LocalFeatures, references: FeatureSet, index: Index, settings: ShortlistSettings
+    query: LocalFeatures, references: FeatureSet, index: Index | IndexShards, settings: ShortlistSettings
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Query keypoints -> rows of references (C,), best first, and their support (C,); C <= settings.per_query."""
     query = query.first(settings.keypoints)
@@ -51,7 +52,7 @@ def vote(
     return np.array(best, dtype=np.int64), np.array([support[reference] for reference in best], dtype=np.float32)
 
 
-def cast(query: LocalFeatures, references: FeatureSet, index: Index, settings: ShortlistSettings) -> Votes:
+def cast(query: LocalFeatures, references: FeatureSet, index: Index | IndexShards, settings: ShortlistSettings) -> Votes:
     """Look up the neighbours of every keypoint; a keypoint votes for a reference once, with its nearest keypoint there."""
     if index.card.stored == "words":
         return cast_words(query, references, index)
@@ -69,7 +70,7 @@ def cast(query: LocalFeatures, references: FeatureSet, index: Index, settings: S
     return Votes(query_row[order], flat[order], owner[order], weights[order])
 
 
-def cast_words(query: LocalFeatures, references: FeatureSet, index: Index) -> Votes:
+def cast_words(query: LocalFeatures, references: FeatureSet, index: Index | IndexShards) -> Votes:
     """Look up the keypoints of every keypoint's word. Nothing tells which of them is meant, so all vote, and share one vote.
 
     The votes between a keypoints of the query and b of a reference that have one word weigh as much as min(a, b) keypoints: what

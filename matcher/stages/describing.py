@@ -14,6 +14,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from matcher.background import background_print
 from matcher.crops import CropSet, describe_crops
 from matcher.describe import (
@@ -35,31 +37,37 @@ from matcher.images.table import ImageSet, read_images
 from matcher.settings import CropSettings, DescriptorSettings, Strategy
 from matcher.shortlist.rules import check_rules
 from matcher.shortlist.similarity import PairSimilarity, compare_views
+from matcher.stages.collection import IMAGES, Collection, is_collection
 from matcher.stages.job import Job
 from matcher.storage.manifest import MANIFEST_NAME, refuse_stale
-from matcher.storage.records import write_record
+from matcher.storage.records import read_extra, read_record, write_record
 from matcher.storage.stage import Stage
 from matcher.types import Descriptors, Errors, Keypoints, Pictures, Views
 from matcher.views.choose import OVERLAYS, PROPOSALS, choose, kinds_of_all
 
 Side = Literal["query", "reference"]
+PLURAL: dict[Side, str] = {"query": "queries", "reference": "references"}
 SHARD = 32  # pictures
-IMAGES, ERRORS, DESCRIPTORS = "images.parquet", "errors.parquet", "descriptors"
+ERRORS, DESCRIPTORS = "errors.parquet", "descriptors"
 CROPS, CROP_KEYPOINTS = "crops", "crop_keypoints"
 log = logging.getLogger("matcher")
 
 
 def describe_path(place: str | PathLike[str], folder: Path, *, side: Side, strategy: Strategy, job: Job) -> Path:
     """Pictures at a place (see images.table) -> described in ``folder``, with the list of them and of the bad ones beside."""
-    plural = {"query": "queries", "reference": "references"}[side]
-    images, unread = read_images(place, plural, on_error=job.on_error)
+    images, unread = read_images(place, PLURAL[side], on_error=job.on_error)
+    return describe_set(images, unread, folder, side=side, strategy=strategy, job=job)
+
+
+def describe_set(images: ImageSet, unread: Errors, folder: Path, *, side: Side, strategy: Strategy, job: Job) -> Path:
+    """Images (N,), and those that could not be listed -> likewise."""
     folder.mkdir(parents=True, exist_ok=True)
     undecoded = describe_images(images, folder, side=side, strategy=strategy, job=job)
     errors = Errors.concat([unread, undecoded])
     write_record(folder / IMAGES, images, extra=images.extra)
     write_record(folder / ERRORS, errors)
     if len(errors):
-        log.warning("%d of %d %s cannot be used, see %s", len(errors), len(images) + len(unread), plural, folder / ERRORS)
+        log.warning("%d of %d %s cannot be used, see %s", len(errors), len(images) + len(unread), PLURAL[side], folder / ERRORS)
     return folder
 
 
@@ -67,7 +75,7 @@ def describe_images(images: ImageSet, folder: Path, *, side: Side, strategy: Str
     """Images (N,) -> finished stages in ``folder``; the bad ones."""
     settings = strategy.query_keypoints if side == "query" else strategy.reference_keypoints
     config = {"images": asdict(strategy.images), "keypoints": asdict(settings)}
-    inputs, plural = {"images": fingerprint(images)}, {"query": "queries", "reference": "references"}[side]
+    inputs, plural = {"images": fingerprint(images)}, PLURAL[side]
     pictures = Stage.open(
         folder / "pictures", Pictures, config=config, inputs=inputs, items=len(images), items_per_shard=SHARD, fresh=job.fresh
     )
@@ -198,11 +206,15 @@ def views_of(strategy: Strategy, side: Side) -> list[str]:
 
 
 def load_descriptors(folder: Path, *, side: Side, strategy: Strategy) -> tuple[Descriptors, str]:
-    """Folder that describe wrote -> those of its descriptors that the strategy asks for, and their fingerprint.
+    """Folder that describe wrote, or a collection -> those of its descriptors that the strategy asks for, and their fingerprint.
 
     More views may be described than that. MatcherError if there are none, StaleStageError if another model or detector made them,
     or views are missing.
     """
+    if is_collection(folder):
+        collection = Collection.read(folder)
+        collection.refuse_other({**collection.config, "descriptor": descriptor_config(strategy, side)})
+        return collection.descriptors(), collection.fingerprint
     if not (folder / DESCRIPTORS / MANIFEST_NAME).is_file():
         raise MatcherError(f"{folder} has no descriptors: describe it again with this strategy, into another --output")
     stage = Stage.load(folder / DESCRIPTORS, Descriptors)
@@ -251,6 +263,16 @@ def refuse(errors: Errors, job: Job) -> None:
 
 
 def load_described(folder: Path) -> tuple[FeatureSet, str]:
-    """Folder that describe wrote -> the feature set, and the fingerprint of its making. MatcherError if it is unfinished."""
+    """Folder that describe wrote, or a collection -> the feature set, and the fingerprint of its making. MatcherError if unfinished."""
+    if is_collection(folder):
+        collection = Collection.read(folder)
+        return collection.features(), collection.fingerprint
     stage = Stage.load(folder / "keypoints", Keypoints)
     return FeatureSet(Stage.load(folder / "pictures", Pictures).read(), stage.read()), stage.fingerprint
+
+
+def read_listed(folder: Path) -> tuple[ImageSet, pa.Table]:
+    """Folder that describe wrote, or a collection -> the pictures as they were listed, and the user's own columns."""
+    if is_collection(folder):
+        return Collection.read(folder).images()
+    return read_record(folder / IMAGES, ImageSet), read_extra(folder / IMAGES)

@@ -13,13 +13,18 @@ from matcher.models.cards import find_model, read_card
 from matcher.scoring.pair_model import ROOMS
 from matcher.settings import DescriptorSettings, Strategy
 from matcher.shortlist.rules import check_rules
+from matcher.stages.collecting import collection_config
+from matcher.stages.collection import Collection, is_collection
 from matcher.stages.predicting import load_fusion
 from matcher.stages.scoring import check_pair_model
 from matcher.views.choose import OVERLAYS
 
 
 def check_ready(strategy: Strategy, *, queries: str | PathLike[str], references: str | PathLike[str]) -> None:
-    """UsageError or MatcherError if a model that the strategy names is not there, a rule cannot be met, or a place holds no pictures."""
+    """UsageError or MatcherError if a model that the strategy names is not there, a rule cannot be met, or a place holds no pictures.
+
+    StaleStageError if the references are a collection that other settings made.
+    """
     load_fusion(strategy)
     if (descriptor := strategy.descriptor) is not None:
         check_descriptor(descriptor)
@@ -29,8 +34,18 @@ def check_ready(strategy: Strategy, *, queries: str | PathLike[str], references:
     if (model := strategy.scorers.pair_model) is not None:
         read_card(find_model(model.model, ROOMS))
         check_pair_model(strategy, model)
-    for place, side in ((queries, "queries"), (references, "references")):
-        list_pictures(place, side)
+    list_pictures(queries, "queries")
+    if is_collection(references):
+        check_collection(Collection.read(references), strategy)
+    else:
+        list_pictures(references, "references")
+
+
+def check_collection(collection: Collection, strategy: Strategy) -> None:
+    """StaleStageError if other settings made the collection, MatcherError if it is empty. It may have descriptors that nobody asks for."""
+    config = collection_config(strategy)
+    collection.refuse_other(config if strategy.descriptor is not None else {**config, "descriptor": collection.config["descriptor"]})
+    next(collection.read_pictures())
 
 
 def check_descriptor(settings: DescriptorSettings) -> None:

@@ -11,7 +11,8 @@ from matcher.images.table import ImageSet, read_images
 from matcher.metrics.evaluation import evaluate
 from matcher.metrics.truth import GroundTruth
 from matcher.report.page import write_report
-from matcher.stages.describing import IMAGES
+from matcher.stages.collection import IMAGES, is_collection
+from matcher.stages.describing import read_listed
 from matcher.storage.records import read_record
 from matcher.types import Predictions
 
@@ -42,6 +43,7 @@ def report_files(
 
 
 def images_of(place: Place, side: str) -> ImageSet:
-    """Pictures, or a folder that describe wrote of them -> the image set."""
-    listed = Path(place) / IMAGES
-    return read_record(listed, ImageSet) if listed.is_file() else read_images(place, side)[0]
+    """Pictures, or a folder that describe wrote of them, or a collection -> the image set."""
+    folder = Path(place)
+    is_listed = is_collection(folder) or (folder / IMAGES).is_file()
+    return read_listed(folder)[0] if is_listed else read_images(place, side)[0]

@@ -19,6 +19,7 @@ from matcher import __version__
 from matcher.errors import MatcherError
 from matcher.metrics.evaluation import Evaluation
 from matcher.settings import Strategy
+from matcher.stages.collection import Collection, is_collection
 from matcher.stages.describing import ERRORS
 from matcher.stages.predicting import load_fusion
 from matcher.storage.aside import read_json, write_aside, write_json
@@ -105,14 +106,16 @@ class RunFolder:
         self.evaluation = evaluation
         write_json(self / "evaluation.json", evaluation.as_dict())
 
-    def summary(self) -> RunSummary:
-        """Gather the bad items of all stages, write them, the settings, versions and timings, and count.
+    def summary(self, references: Path) -> RunSummary:
+        """Gather the bad items of all stages, write them, the settings, versions and timings, and count; references that are a
+        collection told theirs when they were added.
 
         The settings are written last because a stage may refuse them; then those that made the files there stay.
         """
+        folders = [self / "queries", *([] if is_collection(references) else [references])]
         errors = Errors.concat(
             [
-                *(read_record(self / side / ERRORS, Errors) for side in ("queries", "references")),
+                *(read_record(folder / ERRORS, Errors) for folder in folders),
                 Stage.load(self / "pair_scores", PairScores).errors(),
             ]
         )
@@ -121,9 +124,10 @@ class RunFolder:
             file.write(yaml.safe_dump({"strategy": asdict(self.strategy)}, sort_keys=False).encode())
         write_json(self / "versions.json", {"matcher": __version__, **installed()})
         predictions = read_record(self / "predictions.parquet", Predictions)
-        counts = [Stage.load(self / side / "pictures", Pictures).read() for side in ("queries", "references")]
+        counts = [len(Stage.load(folder / "pictures", Pictures).read()) for folder in folders]
+        counts += [len(Collection.read(references))] if is_collection(references) else []
         copies = len(np.unique(predictions.query_id[predictions.probability >= 0.5]))
-        return RunSummary(self.path, len(counts[0]), len(counts[1]), len(errors), len(predictions), copies, self.seconds, self.evaluation)
+        return RunSummary(self.path, counts[0], counts[1], len(errors), len(predictions), copies, self.seconds, self.evaluation)
 
 
 def installed() -> dict[str, str]:

@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from matcher.engine.once import Once
 from matcher.engine.shards import run_shards
 from matcher.errors import ImageError, MatcherError, UsageError
-from matcher.images.table import ImageSet
 from matcher.scoring import pair_model
 from matcher.scoring.judge import NAMES, Judge
 from matcher.scoring.pair_model import PairJudge
 from matcher.settings import PairModelSettings, Strategy
 from matcher.shortlist.rules import check_found
-from matcher.stages.describing import ERRORS, IMAGES, Side, compare_descriptors, describe_path, load_crops, load_described, refuse
+from matcher.stages.collection import is_collection
+from matcher.stages.describing import ERRORS, Side, compare_descriptors, describe_path, load_crops, load_described, read_listed, refuse
 from matcher.stages.job import Job
 from matcher.stages.predicting import LOGIT
 from matcher.storage.columns import from_arrow, to_arrow
 from matcher.storage.manifest import MANIFEST_NAME
-from matcher.storage.records import EVIDENCE, read_extra, read_record, write_record
+from matcher.storage.records import EVIDENCE, write_record
 from matcher.storage.stage import Stage
 from matcher.storage.tables import read_table
 from matcher.types import Candidates, Errors, PairScores, Predictions
@@ -73,9 +73,9 @@ def load_judge(queries: Path, references: Path, *, strategy: Strategy, job: Job)
 
 
 def described(place: Place, side: Side, output: Path, strategy: Strategy, job: Job) -> Path:
-    """Pictures, or a folder that describe wrote -> a folder that describe wrote."""
+    """Pictures, or a folder that describe wrote, or a collection -> a folder that describe wrote, or the collection."""
     folder = Path(place)
-    if (folder / "keypoints" / MANIFEST_NAME).is_file():
+    if (folder / "keypoints" / MANIFEST_NAME).is_file() or is_collection(folder):
         return folder
     return describe_path(place, output.with_name(f"{output.name}_{side}"), side=side, strategy=strategy, job=job)
 
@@ -93,10 +93,10 @@ def read_pairs(path: Path) -> pa.Table:
 
 def add_columns(pairs: pa.Table, folder: Path, side: Side) -> pa.Table:
     """Pairs and a folder that describe wrote -> the pairs with the pictures' own columns, as query.NAME; null where the id is unknown."""
-    own = read_extra(folder / IMAGES)
+    images, own = read_listed(folder)
     if not own.num_columns:
         return pairs
-    number = {id_: row for row, id_ in enumerate(read_record(folder / IMAGES, ImageSet).id.tolist())}
+    number = {id_: row for row, id_ in enumerate(images.id.tolist())}
     rows = pa.array([number.get(id_) for id_ in from_arrow(pairs.column(f"{side}_id"), "text").tolist()], pa.int64())
     for name in own.column_names:
         pairs = pairs.append_column(f"{side}.{name}", own.column(name).take(rows))

@@ -14,13 +14,16 @@ from matcher.engine.shards import run_shards
 from matcher.errors import StaleStageError
 from matcher.features import FeatureSet
 from matcher.index import Index
-from matcher.settings import NearestViews, Strategy
+from matcher.index_shards import IndexShards
+from matcher.keypoint_file import StoredFeatures
+from matcher.settings import IndexSettings, NearestViews, Strategy
 from matcher.shortlist.counts import elect_by_source, frame_crops
 from matcher.shortlist.identical import near_thumbnails, same_content
 from matcher.shortlist.neighbours import rows_by_id
 from matcher.shortlist.rules import nearest
 from matcher.shortlist.similarity import PairSimilarity
 from matcher.shortlist.votes import vote
+from matcher.stages.collection import Collection, index_made_by
 from matcher.stages.describing import compare_descriptors, load_crops, load_described
 from matcher.stages.job import Job
 from matcher.storage.stage import Stage
@@ -32,8 +35,8 @@ Found = dict[tuple[int, int], dict[str, float]]  # (row of queries, row of refer
 
 def build_index(described: Path, folder: Path, *, strategy: Strategy, job: Job) -> Path:
     """Folder of described references -> folder of the index over their keypoints; a finished one is kept."""
-    references, made_by = load_described(described)
-    made_by = f"{made_by} {asdict(strategy.index)}"
+    references, fingerprint = load_described(described)
+    made_by = index_made_by(fingerprint, strategy.index)
     if not job.fresh and Index.exists(folder):
         try:
             Index.load(folder, made_by=made_by)
@@ -45,11 +48,18 @@ def build_index(described: Path, folder: Path, *, strategy: Strategy, job: Job) 
     return folder
 
 
+def load_index(place: Path, library: FeatureSet, made_by: str, settings: IndexSettings) -> Index | IndexShards:
+    """Folder of an index, or of a collection, the references in it and what names them -> what is searched."""
+    if isinstance(library, StoredFeatures):
+        return Collection.read(place).index(library, settings)
+    return Index.load(place, made_by=index_made_by(made_by, settings))
+
+
 def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, *, strategy: Strategy, job: Job) -> Stage[Candidates]:
-    """Described queries, described references and their index -> the stage of candidates."""
+    """Described queries, described references and their index -> the stage of candidates. A collection is its own index."""
     side, query_print = load_described(queries)
     library, reference_print = load_described(references)
-    found = Once(partial(Index.load, index, made_by=f"{reference_print} {asdict(strategy.index)}"))
+    found = Once(partial(load_index, index, library, reference_print, strategy.index))
     found()  # refused before anything is begun
     similarity, prints = compare_descriptors(queries, references, library.pictures, strategy)
     crops, crop_prints = load_crops(queries, side, strategy)
@@ -59,11 +69,15 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
     counts = strategy.shortlist.counts
     near = Near(similarity if not stage.is_finished else None, strategy.shortlist.descriptor)
 
+    same: dict[int, list[int]] = {}  # row of queries -> rows of references
+    for n, r in same_content(side.pictures, library.pictures) if not stage.is_finished else ():
+        same.setdefault(n, []).append(r)
+
     def work(rows: range) -> Candidates:
-        pairs: Found = {}
+        pairs: Found = {(n, r): {"identical": np.inf} for n in rows for r in same.get(n, ())}
         chosen = side.pictures.take(slice(rows.start, rows.stop))
-        for n, r in [*same_content(chosen, library.pictures), *near_thumbnails(chosen, library.pictures)]:
-            pairs.setdefault((rows.start + n, r), {})["identical"] = np.inf
+        for n, r in near_thumbnails(chosen, library.pictures):
+            pairs[rows.start + n, r] = {"identical": np.inf}
         for n in rows if strategy.shortlist.per_query else ():
             for r, support in zip(*vote(side.features(n), library, found(), strategy.shortlist), strict=True):
                 pairs.setdefault((n, int(r)), {})["votes"] = float(support)

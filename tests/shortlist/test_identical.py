@@ -70,6 +70,14 @@ def test_at_most_so_many_the_closest_first():
     assert near_thumbnails(Pictures.empty(), described(plain(1))) == [] == near_thumbnails(described(plain(1)), Pictures.empty())
 
 
+def test_many_references_are_compared_part_by_part(monkeypatch):
+    references, queries = described(plain(*[100, 101, 99, 200] * 5)), described(plain(100, 50))
+    whole = near_thumbnails(queries, references, most=7)
+    assert [r for _, r in whole] == [0, 4, 8, 12, 16, 1, 2]
+    monkeypatch.setattr("matcher.shortlist.identical.CHUNK", 3)
+    assert near_thumbnails(queries, references, most=7) == whole
+
+
 @pytest.mark.parametrize("edit", ["jpeg 30", "half", "double"])
 def test_resaved_and_resized_pictures_are_near_and_others_are_not(pictures, edit):
     def edited(image):

@@ -1,0 +1,151 @@
+"""Pictures -> a further shard of a collection; ids -> pictures that searches skip. Either happens whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matcher.errors import MatcherError, StaleStageError
+from matcher.features import FeatureSet
+from matcher.images.table import ImageSet, read_images
+from matcher.index import Index
+from matcher.index_kinds import LISTS, list_count
+from matcher.keypoint_file import write_keypoints
+from matcher.settings import Strategy
+from matcher.stages.collection import DESCRIPTORS, INDEX, KEYPOINTS, PICTURES, Collection, Shard, index_made_by, is_collection
+from matcher.stages.describing import describe_set, descriptor_config
+from matcher.stages.job import Job
+from matcher.storage.columns import from_arrow
+from matcher.storage.lock import FolderLock, hold
+from matcher.storage.records import write_record
+from matcher.storage.stage import Stage
+from matcher.storage.tables import read_table
+from matcher.types import Descriptors, Errors, Keypoints, Pictures
+
+Place = str | PathLike[str]
+MOST = 50_000  # pictures of a shard: about 2.5 GB of keypoints, which are in memory while their index is made
+GROWN = 4  # times as many lists as the last shard has: then a shard learns its own
+STAGES = ("pictures", "keypoints", "descriptors")  # of a shard in the making
+log = logging.getLogger("matcher")
+
+
+def add_references(place: Place, folder: Path, *, strategy: Strategy, job: Job) -> Path:
+    """Pictures at a place (see images.table) -> the collection with them. Those that are there unchanged are left as they are.
+
+    MatcherError, and nothing added, if an id is there with another file, or another process changes the collection.
+    """
+    lock, config = hold_folder(folder), collection_config(strategy)
+    collection = Collection.read(folder) if is_collection(folder) else Collection(folder, config, [])
+    collection.refuse_other(config)
+    images, unread = read_images(place, "references", on_error=job.on_error)
+    chosen = images.take(find_new(images, collection))
+    for start in range(0, len(chosen), MOST):
+        part = chosen.take(slice(start, start + MOST))
+        collection = add_shard(part, unread if not start else Errors.empty(), collection, strategy=strategy, job=job)
+    there = len(images) - len(chosen)
+    log.info("%s: %d pictures in %d shards%s", folder, len(collection), len(collection.shards), f", {there} were there" if there else "")
+    del lock
+    return folder
+
+
+def remove_references(ids: Place, folder: Path) -> Path:
+    """Table with a column id -> the collection without these pictures. MatcherError, and nothing removed, if one is not there."""
+    lock, collection = hold_folder(folder), Collection.read(folder)
+    wanted = set(from_arrow(read_table(ids, columns={"id": "text"}).column("id"), "text").tolist())
+    shards, found = [], set()
+    for shard, _, pictures in collection.read_pictures():
+        here = wanted.intersection(pictures.id[shard.kept(pictures.id)].tolist())
+        shards.append(replace(shard, removed=sorted({*shard.removed, *here})))
+        found |= here
+    if missing := sorted(wanted - found):
+        raise MatcherError(
+            f"{folder} holds no picture with the id {missing[0]!r} ({len(missing)} of {len(wanted)} ids): nothing was removed"
+        )
+    replace(collection, shards=[shard for shard in shards if len(shard.removed) < shard.pictures]).write()
+    for shard in shards:
+        if len(shard.removed) == shard.pictures:
+            shutil.rmtree(folder / shard.folder, ignore_errors=True)
+    del lock
+    return folder
+
+
+def hold_folder(folder: Path) -> FolderLock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MatcherError(f"cannot make the folder {folder}: {error.strerror}; choose another --collection") from error
+    return hold(folder)
+
+
+def collection_config(strategy: Strategy) -> dict[str, Any]:
+    """What describes and indexes references."""
+    config = {"images": asdict(strategy.images), "keypoints": asdict(strategy.reference_keypoints), "index": asdict(strategy.index)}
+    return config | {"descriptor": descriptor_config(strategy, "reference") if strategy.descriptor is not None else None}
+
+
+def find_new(images: ImageSet, collection: Collection) -> list[int]:
+    """Listed pictures -> rows of those that the collection does not hold. MatcherError if it holds another under an id."""
+    if not collection.shards:
+        return list(range(len(images)))
+    listed, good = collection.images()[0], {id_ for s, _, p in collection.read_pictures() for id_ in p.id[s.kept(p.id)].tolist()}
+    known = {row[0]: row for row in rows_of(listed) if row[0] in good}
+    clashes = [row for row in rows_of(images) if known.get(row[0], row) != row]
+    if clashes:
+        told = f"{collection.folder} holds another picture with the id {clashes[0][0]!r} ({len(clashes)} such ids)"
+        raise MatcherError(f"{told}: remove it first (matcher remove), or give the new one another id; nothing was added")
+    return [number for number, row in enumerate(rows_of(images)) if row[0] not in known]
+
+
+def rows_of(images: ImageSet) -> Iterator[tuple[Any, ...]]:
+    return zip(images.id.tolist(), images.path.tolist(), images.bytes.tolist(), images.mtime_ns.tolist(), strict=True)
+
+
+def add_shard(images: ImageSet, unread: Errors, collection: Collection, *, strategy: Strategy, job: Job) -> Collection:
+    """Images (N,) that are new -> the collection with a shard of them. What an earlier, stopped call has done is not done again."""
+    number = 1 + max((int(shard.folder) for shard in collection.shards), default=-1)
+    folder = collection.folder / f"{number:05d}"
+    try:
+        describe_set(images, unread, folder, side="reference", strategy=strategy, job=job)
+    except StaleStageError:
+        log.info("%s: other pictures were being added when it was stopped; they are forgotten", folder)
+        describe_set(images, unread, folder, side="reference", strategy=strategy, job=replace(job, fresh=True))
+    pictures, keypoints = Stage.load(folder / "pictures", Pictures).read(), Stage.load(folder / "keypoints", Keypoints)
+    if not len(pictures):
+        log.warning("none of these %d pictures can be used: nothing was added", len(images))
+        return collection
+    write_record(folder / PICTURES, pictures)
+    write_keypoints(folder / KEYPOINTS, keypoints.parts(), pictures.keypoints)
+    if strategy.descriptor is not None:
+        write_record(folder / DESCRIPTORS, Stage.load(folder / "descriptors", Descriptors).read())
+    shard = Shard(folder.name, keypoints.fingerprint, len(pictures))
+    rows = FeatureSet(pictures, keypoints.read()).keypoints.rows
+    build_index(rows, collection, shard, strategy)
+    grown = replace(collection, shards=[*collection.shards, shard])
+    grown.write()
+    for name in STAGES:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    return grown
+
+
+def build_index(rows: Any, collection: Collection, shard: Shard, strategy: Strategy) -> None:
+    """Rows (K, 128) of the shard -> their index on disk. It shares what the last shard has learnt, unless it has outgrown that."""
+    made_by, settings = index_made_by(shard.fingerprint, strategy.index), strategy.index
+    ids, learnt = np.arange(len(rows)), None
+    if collection.shards and settings.kind in LISTS:
+        last = collection.shards[-1]
+        learnt = Index.load(collection.folder / last.folder / INDEX, made_by=index_made_by(last.fingerprint, settings)).emptied()
+        outgrown = settings.kind != "words" and list_count(len(rows), settings) > GROWN * learnt.lists
+        learnt = None if outgrown or learnt.card.stored != settings.kind else learnt
+    if learnt is None:
+        made = Index.build(rows, ids, settings, made_by=made_by)
+    else:
+        made = learnt.made_for(made_by)
+        made.add(rows, ids)
+    made.save(collection.folder / shard.folder / INDEX)

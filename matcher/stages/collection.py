@@ -1,0 +1,159 @@
+"""A collection: references that were described once and grow in shards. Here it is read; stages/collecting.py changes it.
+
+    collection.json            what made it, and its shards in order: folder, fingerprint, how many pictures, which ids were removed
+    00000/images.parquet       the pictures as they were listed, with the user's own columns
+    00000/errors.parquet       those that cannot be used
+    00000/pictures.parquet     Pictures
+    00000/descriptors.parquet  Descriptors, if the strategy names a backbone
+    00000/keypoints.bin        keypoints, read picture by picture (keypoint_file.py)
+    00000/index/               the index of these keypoints alone
+
+A folder that collection.json does not name is not part of the collection: a shard in the making.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from matcher.errors import MatcherError, StaleStageError
+from matcher.images.table import ImageSet
+from matcher.index import Index
+from matcher.index_shards import IndexShard, IndexShards
+from matcher.keypoint_file import FeatureShard, KeypointFile, StoredFeatures
+from matcher.settings import IndexSettings
+from matcher.storage.aside import read_json, write_json
+from matcher.storage.manifest import flatten
+from matcher.storage.records import read_extra, read_record
+from matcher.types import Descriptors, Pictures, Text
+
+COLLECTION, FORMAT = "collection.json", 1
+IMAGES, PICTURES, DESCRIPTORS, KEYPOINTS, INDEX = "images.parquet", "pictures.parquet", "descriptors.parquet", "keypoints.bin", "index"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """References that were added together. ``removed`` are ids of its pictures that searches skip, rising."""
+
+    folder: str
+    fingerprint: str  # of the settings and the list of pictures
+    pictures: int  # good ones
+    removed: Sequence[str] = ()
+
+    def kept(self, ids: Text) -> NDArray[np.bool_]:
+        """Ids of rows of the shard (N,) -> which count."""
+        return ~np.isin(ids, np.array(self.removed, dtype=np.str_))
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A folder of shards at one moment: what others add or remove meanwhile is not seen."""
+
+    folder: Path
+    config: Mapping[str, Any]  # settings that describe and index every shard
+    shards: Sequence[Shard]
+
+    @classmethod
+    def read(cls, folder: str | PathLike[str]) -> Self:
+        """Folder -> the collection there. MatcherError if there is none."""
+        place = Path(folder)
+        if not is_collection(place):
+            raise MatcherError(f"{place} is no collection (it has no {COLLECTION}): matcher add makes one")
+        said = read_json(place / COLLECTION)
+        try:
+            if said["format"] != FORMAT:
+                raise MatcherError(
+                    f"{place} is a collection of format {said['format']}, this matcher reads {FORMAT}: add its references anew"
+                )
+            return cls(place, said["config"], [Shard(**shard) for shard in said["shards"]])
+        except (KeyError, TypeError) as error:
+            raise MatcherError(f"{place / COLLECTION} is damaged: {error!r}") from error
+
+    def write(self) -> None:
+        """The moment at which a change is made: before it nothing has changed."""
+        write_json(self.folder / COLLECTION, {"format": FORMAT, "config": self.config, "shards": [asdict(shard) for shard in self.shards]})
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what a search can find."""
+        told = json.dumps([self.config, [[shard.fingerprint, list(shard.removed)] for shard in self.shards]], sort_keys=True)
+        return hashlib.sha256(told.encode("ascii")).hexdigest()
+
+    def __len__(self) -> int:
+        return sum(shard.pictures - len(shard.removed) for shard in self.shards)
+
+    def refuse_other(self, config: Mapping[str, Any]) -> None:
+        """StaleStageError that names the first setting in which these differ from those that made the collection."""
+        was, now = flatten(self.config), flatten(json.loads(json.dumps(config)))
+        if differing := [key for key in [*was, *now] if was.get(key) != now.get(key)]:
+            key = differing[0]
+            told = f"{key} was {json.dumps(was.get(key))}, is now {json.dumps(now.get(key))}"
+            raise StaleStageError(f"the collection {self.folder} was made by another config ({told}): take that one, or another collection")
+
+    def read_pictures(self) -> Iterator[tuple[Shard, Path, Pictures]]:
+        """Each shard, its folder, and its pictures, those that were removed too. MatcherError if there are none."""
+        if not self.shards:
+            raise MatcherError(f"the collection {self.folder} holds no pictures: add some with matcher add")
+        for shard in self.shards:
+            yield shard, self.folder / shard.folder, read_record(self.folder / shard.folder / PICTURES, Pictures)
+
+    def features(self) -> StoredFeatures:
+        """Its pictures, and their keypoints on disk."""
+        return StoredFeatures(
+            [
+                FeatureShard(pictures, shard.kept(pictures.id), KeypointFile(folder / KEYPOINTS, pictures.keypoints))
+                for shard, folder, pictures in self.read_pictures()
+            ]
+        )
+
+    def index(self, library: StoredFeatures, settings: IndexSettings) -> IndexShards:
+        """Its features -> its index. StaleStageError if it was made with other settings."""
+        made = [Index.load(self.folder / shard.folder / INDEX, made_by=index_made_by(shard.fingerprint, settings)) for shard in self.shards]
+        starts = [shard.file.start for shard in library.shards]
+        return IndexShards([IndexShard(*parts) for parts in zip(made, starts, library.places(), strict=True)])
+
+    def descriptors(self) -> Descriptors:
+        """Its views. MatcherError if none were described."""
+        found = []
+        for shard in self.shards:
+            path = self.folder / shard.folder / DESCRIPTORS
+            if not path.is_file():
+                raise MatcherError(f"the collection {self.folder} has no descriptors: make one with this strategy")
+            rows = read_record(path, Descriptors)
+            found.append(rows.take(shard.kept(rows.image_id)))
+        return Descriptors.concat(found)
+
+    def images(self) -> tuple[ImageSet, pa.Table]:
+        """The pictures as they were listed, good and bad ones, and the user's own columns."""
+        sets, tables = [], []
+        for shard in self.shards:
+            path = self.folder / shard.folder / IMAGES
+            listed = read_record(path, ImageSet)
+            kept = shard.kept(listed.id)
+            sets.append(listed.take(kept))
+            own = read_extra(path)
+            tables.append(own.filter(pa.array(kept)) if own.num_columns else own)
+        wide = [table for table in tables if table.num_columns]
+        if not wide:
+            return ImageSet.concat(sets), pa.table({})
+        blank = [pa.table({wide[0].column_names[0]: pa.nulls(len(listed), wide[0].schema.types[0])}) for listed in sets]
+        filled = [table if table.num_columns else none for table, none in zip(tables, blank, strict=True)]
+        return ImageSet.concat(sets), pa.concat_tables(filled, promote_options="permissive")
+
+
+def is_collection(place: str | PathLike[str]) -> bool:
+    return (Path(place) / COLLECTION).is_file()
+
+
+def index_made_by(fingerprint: str, settings: IndexSettings) -> str:
+    """What made the index of described pictures."""
+    return f"{fingerprint} {asdict(settings)}"

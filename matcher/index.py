@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from matcher.errors import MatcherError, UsageError
 from matcher.index_card import CARD_FILE, Card, check_numbers, check_rows, check_same_maker, digest, digest_file, read_card
-from matcher.index_kinds import CODED, LISTS, copied, new_index, stored_ids, stored_rows, without_rows
+from matcher.index_kinds import CODED, LISTS, SIGNS, copied, new_index, stored_ids, stored_rows, without_rows
 from matcher.index_lists import LIST_FILES, MappedLists, write_lists
 from matcher.index_ties import ABSENT, Drop, Found, search_settled
 from matcher.settings import IndexSettings
@@ -86,7 +86,7 @@ class Index:
         check_rows(queries, dim=self.card.dim, dtype=self.card.dtype)
         if k < 1:
             raise ValueError(f"search needs k >= 1, got {k}")
-        similarity, ids = search_settled(self._look, queries, k, rows=len(self), drop=drop)
+        similarity, ids = search_settled(self._look, queries, k, rows=len(self), drop=drop, often=self.card.stored in SIGNS)
         return similarity, ids if self._names is None else np.append(self._names, "")[np.where(ids == ABSENT, -1, ids)]
 
     def _look(self, queries: NDArray[Any], k: int) -> Found:

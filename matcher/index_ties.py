@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ABSENT = int(np.iinfo(np.int64).min)  # the id where there is no neighbour: no row of any array, unlike -1
+WIDER = 4  # times as many are looked for next
 WIDEST = 1024  # of more rows that are equally near, any are kept
 
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]  # similarity (Q, k), falling, -inf = nothing; ids (Q, k), ABSENT = nothing
@@ -19,11 +20,16 @@ Look = Callable[[NDArray[np.float32 | np.uint8], int], Found]  # queries (Q, D),
 Drop = Callable[[NDArray[np.int64]], NDArray[np.bool_]]  # ids (N,) -> which of them are left out
 
 
-def search_settled(look: Look, queries: NDArray[np.float32 | np.uint8], k: int, *, rows: int, drop: Drop | None = None) -> Found:
-    """A search over ``rows`` rows, and queries (Q, D) -> their k nearest rows, ties in the order of their ids."""
+def search_settled(
+    look: Look, queries: NDArray[np.float32 | np.uint8], k: int, *, rows: int, drop: Drop | None = None, often: bool = False
+) -> Found:
+    """A search over ``rows`` rows, and queries (Q, D) -> their k nearest rows, ties in the order of their ids.
+
+    Where ties are ``often``, as of counted bits, more rows are looked for at once.
+    """
     similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
     ids = np.full((len(queries), k), ABSENT, dtype=np.int64)
-    left, wide, most = np.arange(len(queries)), k + 1, rows if drop else min(rows, max(k, WIDEST))
+    left, wide, most = np.arange(len(queries)), WIDER * (k + 1) if often else k + 1, rows if drop else min(rows, max(k, WIDEST))
     while len(left) and most:
         wide = min(wide, most)
         near, found = look(queries[left], wide)
@@ -37,7 +43,7 @@ def search_settled(look: Look, queries: NDArray[np.float32 | np.uint8], k: int, 
             settled |= near[:, -1] > beyond
         done = left[settled]
         similarity[done, : near.shape[1]], ids[done, : near.shape[1]] = near[settled], found[settled]
-        left, wide = left[~settled], 4 * wide
+        left, wide = left[~settled], WIDER * wide
     return similarity, ids
 
 

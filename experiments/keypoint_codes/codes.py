@@ -15,6 +15,7 @@ from tf_idf import TfIdf
 
 from matcher.features import FeatureSet
 from matcher.index import INDEX_FILE, Index
+from matcher.index_lists import IDS_FILE, LIST_FILES
 from matcher.models.sift import LocalFeatures
 from matcher.settings import IndexSettings, ShortlistSettings
 from matcher.shortlist.votes import agree_on, cast, heaviest
@@ -35,6 +36,7 @@ class Code:
     words: int = 0
     tf_idf: bool = False
     exact: bool = False  # so slow that it is timed on a few queries
+    neighbours: int = 5  # of a keypoint: codes blur distances, so that the right one may not be among the first
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def list_codes(vocabularies: Sequence[int]) -> list[Code]:
         Code(f"ivf, {PROBES} probes", "rows", lists("ivf")),
         *(Code(f"ivfpq, {size} bytes", "product codes", lists("ivfpq", code_bytes=size)) for size in (32, 16, 8)),
         *(Code(f"binary, {bits} bits", "sign bits", lists("binary", bits=bits)) for bits in (256, 128, 64)),
+        Code("binary, 128 bits, wider", "sign bits", lists("binary", bits=128, probes=2 * PROBES, on_disk=True), neighbours=10),
     ]
     for count in vocabularies:
         alone, signed = (lists("words", lists=count, bits=bits) for bits in (0, BITS))
@@ -89,16 +92,17 @@ def build(code: Code, references: FeatureSet, words: NDArray[np.float32] | None,
         seconds += time.thread_time() - started
         ids = counted.picture.nbytes / pictures
         return Built(counted, code.index, seconds, counted.nbytes / pictures, ids, 0, words.nbytes)
-    whole, empty = file_bytes(index), file_bytes(index.emptied())
+    (whole, ids), (empty, _) = file_bytes(index), file_bytes(index.emptied())
     places = sum(array.nbytes for array in (points.point, points.size, points.angle)) / pictures
-    return Built(index, code.index, seconds, (whole - empty) / pictures, index.ids().nbytes / pictures, places, empty)
+    return Built(index, code.index, seconds, (whole - empty) / pictures, ids / pictures, places, empty)
 
 
-def file_bytes(index: Index) -> int:
-    """How large the file of an index is."""
+def file_bytes(index: Index) -> tuple[int, int]:
+    """How large the files of an index are, and how much of that are ids."""
     with TemporaryDirectory() as folder:
         index.save(folder)
-        return (Path(folder) / INDEX_FILE).stat().st_size
+        sizes = {name: (Path(folder) / name).stat().st_size for name in (INDEX_FILE, *LIST_FILES) if (Path(folder) / name).is_file()}
+    return sum(sizes.values()), sizes.get(IDS_FILE, index.ids().nbytes)
 
 
 def rank(built: Built, query: LocalFeatures, references: FeatureSet, settings: ShortlistSettings) -> tuple[list[int], float]:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import faiss
@@ -75,7 +75,7 @@ class Bench:
         ranked = np.full((len(self.queries), DEPTH), -1, dtype=np.int64)
         for row in rows.tolist():
             features, started = self.queries.features(row), time.thread_time()
-            found, looking = rank(built, features, self.references, self.settings)
+            found, looking = rank(built, features, self.references, replace(self.settings, neighbours=code.neighbours))
             seconds.append((time.thread_time() - started, looking))
             ranked[row, : len(found)] = found
         return ranked, 1000 * np.array(seconds).reshape(-1, 2)

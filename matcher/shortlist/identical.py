@@ -20,10 +20,11 @@ def same_content(queries: Pictures, references: Pictures) -> list[tuple[int, int
     pairs: set[tuple[int, int]] = set()
     for name in ("file_key", "pixel_key"):
         owners: dict[str, list[int]] = {}
-        for row, key in enumerate(getattr(references, name).tolist()):
-            owners.setdefault(key, []).append(row)
         for row, key in enumerate(getattr(queries, name).tolist()):
-            pairs.update((row, reference) for reference in owners.get(key, []))
+            owners.setdefault(key, []).append(row)
+        for reference, key in enumerate(getattr(references, name).tolist()):  # there are more of these
+            for row in owners.get(key, ()):
+                pairs.add((row, reference))
     return sorted(pairs)
 
 
@@ -35,7 +36,8 @@ def near_thumbnails(queries: Pictures, references: Pictures, *, most: int = 3) -
     rows, found = queries.thumbnail.astype(np.float32), []
     for start in range(0, len(references), CHUNK):
         columns = references.thumbnail[start : start + CHUNK].astype(np.float32)
-        squared = (rows**2).mean(1)[:, None] + (columns**2).mean(1) - (2 / rows.shape[1]) * (rows @ columns.T)
+        lengths = [np.einsum("nd,nd->n", side, side) for side in (rows, columns)]
+        squared = (lengths[0][:, None] + lengths[1] - 2 * (rows @ columns.T)) / rows.shape[1]
         near = np.stack(np.nonzero(squared < CLOSE**2 + ROUNDING), axis=1)
         found += [(n, apart(queries.thumbnail[n], references.thumbnail[start + r]), start + r) for n, r in near.tolist()]
     close = [(n, r) for n, squared, r in sorted(found) if squared < CLOSE**2]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
+from matcher.cli.allowed import guard_imports
 from matcher.cli.refusals import one_sentence
 from matcher.cli.verbs import POSITIONAL, STRATEGY, load
 from matcher.cli.words import config_file, config_files, plain_words
@@ -62,6 +63,7 @@ def parse(verb: str, words: Sequence[str]) -> Call:
     """
     function = load(verb)
     spread = spread_class(function)
+    guard_imports()
     parser = build_parser(verb, function, spread)
     words = plain_words(words, switches(parser))
     if follows_strategy(function) and not config_files(words) and not HELP.intersection(words):

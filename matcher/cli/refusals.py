@@ -12,10 +12,12 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from matcher.cli.allowed import ALLOWED, VARIABLE
 from matcher.cli.verbs import POSITIONAL
 from matcher.cli.words import config_files
 from matcher.faults import dataclasses_in
 from matcher.shipped import shipped_names
+from matcher.storage.yaml_files import LONGEST, parse_yaml
 
 WHERE = re.compile(r'(?:Parser key "|argument --)([\w.]+)')
 UNKNOWN = (
@@ -29,6 +31,7 @@ INNER = re.compile(r"NestedArg\(key='(.+?)', val=(.+)\)")
 PLAIN = ((r"<class '(?:\w+\.)*(\w+)'>", r"\1"), (r"(?:typing\.)?Literal\[(.*?)\]", r"one of \1"), ("NoneType", "null"))
 NO_FILE = re.compile(r"File does not exist: '(.+)'")
 NO_CLASS = re.compile(r"path but (\S+) either not accessible or invalid")
+DENIED = re.compile(r"Importing '([^']+)' is not allowed")
 REQUIRED = re.compile(r"the following arguments are required: (.*)")
 
 
@@ -48,12 +51,17 @@ def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[typ
         return f"there is no config {missing[1]}; matcher comes with {', '.join(names)}"
     if missing := NO_CLASS.search(message):
         return f"{where}: there is no class {missing[1]}{in_file(where, words, missing[1])}"
+    if denied := DENIED.search(message):
+        return (
+            f"{where}: {denied[1]} may not be named{in_file(where, words, denied[1])}: configs name classes of {', '.join(ALLOWED)}; "
+            f"whoever trusts this one says {VARIABLE}={denied[1]}"
+        )
     if (kinds := KINDS.findall(message)) and (value := VALUE.search(message)):
         if inner := INNER.search(message):
             where, kinds = f"{where}.{inner[1]}", kinds[:1]
         given = (inner[2] if inner else value[1]).strip("'")
         return f"{where} must be {plain_kind(' or '.join(kinds))}, not {given}{in_file(where, words, given)}"
-    return " ".join(message.split()) + broken_file(words)
+    return " ".join(message.split())
 
 
 def innermost(message: str) -> tuple[str, str]:
@@ -113,15 +121,10 @@ def in_file(key: str, words: Sequence[str], value: str | None = None) -> str:
     return ""
 
 
-def broken_file(words: Sequence[str]) -> str:
-    """`` (in FILE)`` for the first config file that is not YAML."""
-    return next((f" (in {path})" for path in config_files(words) if Path(path).is_file() and content(path) is None), "")
-
-
 def content(path: str) -> Any:
     """What a YAML file holds; None if it cannot be read."""
     try:
         with open(path, encoding="utf-8") as file:
-            return yaml.safe_load(file)
+            return parse_yaml(file.read(LONGEST + 1))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None

@@ -8,6 +8,7 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import yaml
@@ -18,8 +19,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from matcher.cli.allowed import guard_imports
 from matcher.cli.refusals import one_sentence
 from matcher.cli.words import plain_words
+from matcher.cli.written import refuse_broken
 from matcher.errors import MatcherError, UsageError
 from matcher.training.job import TrainingJob
 from matcher.training.pace import Pace
@@ -78,6 +81,8 @@ class TrainingCLI(LightningCLI):
         config = self.config[self.subcommand] if self.subcommand else self.config
         self.job = TrainingJob(**{field.name: config[field.name] for field in fields(TrainingJob)})
         self.folder = Path(self.job.output)
+        if self.subcommand and (config.weights_only is False or "://" in str(config.ckpt_path)):
+            raise UsageError("a checkpoint is a file here, and read with weights_only: anything else could run code that lies in it")
         config.trainer.default_root_dir = str(self.folder)
         if self.subcommand == "fit":
             self.go_on(config)
@@ -148,10 +153,16 @@ def train(verb: str, words: Sequence[str]) -> int:
     if rank_zero_only.rank:  # one process tells
         logging.getLogger("matcher").setLevel(logging.WARNING)
     words = [verb, *plain_words(words, SWITCHES)]
+    refuse_broken(words)
+    guard_imports()
     try:
         cli = TrainingCLI(words)
     except ArgumentError as error:
         raise UsageError(one_sentence(str(error), TrainingJob, [TrainingJob], words)) from error
+    except UnpicklingError as error:
+        raise MatcherError(
+            f"the training's checkpoint holds more than numbers, or is damaged, and is not read: {str(error)[:100]}"
+        ) from error
     except ValueError as error:  # a module or data whose own words were wrapped in the parser's
         if isinstance(error.__cause__, MatcherError):
             raise error.__cause__ from error

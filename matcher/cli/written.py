@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -15,13 +16,12 @@ from matcher.errors import UsageError
 from matcher.faults import find_fault
 from matcher.settings import Strategy
 from matcher.stages.strategies import merge
+from matcher.storage.yaml_files import LONGEST, parse_yaml
 
 
 def refuse_faults(function: Callable[..., Any], flags: Sequence[type | None], words: Sequence[str]) -> None:
     """The verb, the dataclasses that were spread over it, the plain words -> UsageError if a name or a setting in them cannot be."""
-    for path in config_files(words):
-        if (held := content(path)) is not None and not isinstance(held, Mapping):
-            raise UsageError(f"config {path} must hold keys and values, as the files in experiments/run do")
+    refuse_broken(words)
     known = set(known_keys(function, flags))
     for said in contents(words):
         for key in empty_mappings(said):
@@ -36,6 +36,18 @@ def refuse_faults(function: Callable[..., Any], flags: Sequence[type | None], wo
         if fault.said is None:
             raise UsageError(f"there is no option {fault.key}{where}{nearest(fault.key, sorted(known))}")
         raise UsageError(f"{fault.key}{' ' if fault.said.startswith('must be') else ': '}{fault.said}{where}")
+
+
+def refuse_broken(words: Sequence[str]) -> None:
+    """Plain words -> UsageError if a config file that they name is there and holds no keys and values."""
+    for path in filter(os.path.isfile, config_files(words)):
+        try:
+            with open(path, encoding="utf-8") as file:
+                held = parse_yaml(file.read(LONGEST + 1))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UsageError(f"config {path} is no YAML that can be read: {' '.join(str(error).split())}") from error
+        if held is not None and not isinstance(held, Mapping):
+            raise UsageError(f"config {path} must hold keys and values, as the files in experiments/run do")
 
 
 def contents(words: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -55,7 +67,7 @@ def nest(keys: Sequence[str], value: Any) -> dict[str, Any]:
 def read(text: str) -> Any:
     """A typed value -> what YAML makes of it, or the text."""
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except yaml.YAMLError:
         return text
 

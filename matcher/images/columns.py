@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from matcher.errors import MatcherError
 from matcher.images.files import printable, storable
 from matcher.images.listing import Listing
+from matcher.storage.limits import check_text, read_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,6 +44,8 @@ def list_csv(place: str, side: str) -> Listing:
     columns = [list(values) for values in zip(*rows[1:], strict=True)] or [[] for _ in header]
     id_at, path_at = find_columns(header, place=place, side=side)
     others = [at for at, name in enumerate(header) if at not in (id_at, path_at) and name not in _RESERVED]
+    for at, name in enumerate(header):
+        check_text(columns[at], place, f"the column {printable(name)}")
     extra = {storable(header[at]): np.array([storable(value) for value in columns[at]], dtype=np.str_) for at in others}
     return make_listing(columns[id_at], columns[path_at], extra, place=place)
 
@@ -50,18 +53,19 @@ def list_csv(place: str, side: str) -> Listing:
 def list_parquet(place: str, side: str) -> Listing:
     """A Parquet table -> its pictures. Ids are text or whole numbers; numbers, times and text are carried as they are, the rest as JSON."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(place) as file:
-            table = file.read()
-    except (pa.ArrowException, OSError) as error:
+        with open(place, "rb") as file:
+            table = read_parquet(file, place)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise MatcherError(f"{printable(place)}: this is no Parquet file that can be read ({str(error).partition(chr(10))[0]})") from error
     id_at, path_at = find_columns(table.column_names, place=place, side=side)
     ids = as_text(table.column(id_at), place=place, name=table.column_names[id_at])
     paths = as_text(table.column(path_at), place=place, name=table.column_names[path_at])
-    others = [at for at, name in enumerate(table.column_names) if at not in (id_at, path_at) and name not in _RESERVED]
-    return make_listing(ids, paths, {table.column_names[at]: carried(table.column(at)) for at in others}, place=place)
+    others = [(at, name) for at, name in enumerate(table.column_names) if at not in (id_at, path_at) and name not in _RESERVED]
+    check_text(ids, place, "the column of ids")
+    check_text(paths, place, "the column path")
+    return make_listing(ids, paths, {n: carried(table.column(at), place=place, name=n) for at, n in others}, place=place)
 
 
 def find_columns(header: list[str], *, place: str, side: str) -> tuple[int, int]:
@@ -100,7 +104,7 @@ def as_text(values: pa.ChunkedArray, *, place: str, name: str) -> list[str]:
     return ["" if value is None else str(value) for value in values.to_pylist()]
 
 
-def carried(values: pa.ChunkedArray) -> NDArray[Any]:
+def carried(values: pa.ChunkedArray, *, place: str, name: str) -> NDArray[Any]:
     """A column -> (N,) numbers (NaN where missing), times (NaT) or text ("" where missing); lists and the like as JSON text."""
     import pyarrow as pa
 
@@ -109,4 +113,6 @@ def carried(values: pa.ChunkedArray) -> NDArray[Any]:
     if number or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return np.asarray(values.to_numpy())
     as_strings = ("" if v is None else v if isinstance(v, str) else json.dumps(v, default=str) for v in values.to_pylist())
-    return np.array(list(as_strings), dtype=np.str_)
+    texts = list(as_strings)
+    check_text(texts, place, f"the column {printable(name)}")
+    return np.array(texts, dtype=np.str_)

@@ -51,6 +51,7 @@ _OTHERS = (
     (rb"[\t\n\r -~]{16,}", "a text"),
 )
 _LONGEST_SIDE = 65_535
+_SCAN, _MOST_SCANS = b"\xff\xda", 100  # of a progressive JPEG: ordinary ones have about ten; each costs a pass over all pixels
 _UNSUPPORTED = re.compile(
     r"unsupported|not (yet )?supported|not (installed|available)|unknown pixel mode|cannot handle|illegal conversion", re.IGNORECASE
 )
@@ -123,6 +124,8 @@ def open_picture(data: bytes) -> ImageFile.ImageFile:
         raise ImageError("unsupported", f"this is {found}, not a picture" if found else "this is no picture in a known format")
     if kind not in _FORMATS:
         raise ImageError("unsupported", f"{kind} pictures cannot be decoded; convert it to JPEG or PNG")
+    if kind == "JPEG" and (scans := data.count(_SCAN)) > _MOST_SCANS:
+        raise ImageError("unsupported", f"a JPEG file of {scans:,} scans, which takes longer to decode than a picture may; save it again")
     image = _FORMATS[kind](BytesIO(data))
     image.decodermaxblock = max(image.decodermaxblock, len(data))  # all bytes at once instead of in blocks of 64 KB
     if kind == "PNG":

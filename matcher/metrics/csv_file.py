@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matcher.errors import MatcherError
 from matcher.storage.aside import write_aside
+from matcher.storage.limits import check_text
 
 HEADER_WORDS = {"query", "query_id", "reference", "reference_id", "score", "families"}
 SPECIAL = re.compile(r'[",\r\n]')
@@ -38,7 +39,10 @@ def read_columns(path: str | Path, names: Sequence[str], *, header: bool = True)
     for row in rows:
         check_width(path, row, len(found))
         kept.append(row[1])
-    return [[row[place] for row in kept] for place in places]
+    columns = [[row[place] for row in kept] for place in places]
+    for name, column in zip(names, columns, strict=True):
+        check_text(column, path, f"the column {name}")
+    return columns
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

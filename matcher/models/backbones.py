@@ -177,7 +177,7 @@ def rebuild_timm(architecture: str, config: dict[str, Any], size: int) -> tuple[
 def rebuild_transformers(config: dict[str, Any]) -> tuple[nn.Module, Reader]:
     import transformers
 
-    network = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config["model"]))
+    network = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config["model"]), trust_remote_code=False)
     return network, TransformersReader(config["pooler"])
 
 
@@ -204,12 +204,14 @@ def load_transformers(name: str, settings: DescriptorSettings) -> Backbone:
     import transformers
 
     try:
-        config = transformers.AutoConfig.from_pretrained(name)
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         preprocessing = transformers.ImageProcessingMixin.get_image_processor_dict(name)[0]
         if settings.weights:
-            network, loading = transformers.AutoModel.from_pretrained(name, config=config, use_safetensors=True, output_loading_info=True)
+            network, loading = transformers.AutoModel.from_pretrained(
+                name, config=config, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+            )
         else:
-            network, loading = transformers.AutoModel.from_config(config), {}
+            network, loading = transformers.AutoModel.from_config(config, trust_remote_code=False), {}
     except Exception as error:  # OSError, ValueError, ImportError, errors of the hub
         raise unavailable(f"transformers:{name}", error) from error
     pooled = check_loading(name, loading)

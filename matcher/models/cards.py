@@ -16,11 +16,13 @@ from typing import Any
 
 from matcher.errors import MatcherError, UsageError
 from matcher.shipped import shipped_names, shipped_room
+from matcher.storage.aside import parse_json
 
 SUFFIX = ".safetensors"
 PRETRAINED = f"model{SUFFIX}"  # in a folder that save_pretrained wrote
 PART = re.compile(r"-(\d{5})-of-(\d{5})$")
 CARD_KEYS = ("training", "data", "licences", "commit", "numbers")  # what the maker of a checkpoint tells
+HEADER: dict[str, type] = {"class": str, "arguments": dict, "preprocessing": dict, "half": bool, "part": dict}  # what must be told
 LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors format
 
 
@@ -107,7 +109,7 @@ def find_file(name: str) -> Path | None:
 def is_pretrained(folder: Path) -> bool:
     """Did ``save_pretrained`` write this folder?"""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("library_name") == "matcher"
@@ -130,13 +132,19 @@ def read_header(file: Path) -> dict[str, Any]:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             text = stream.read(length) if length <= LONGEST_HEADER else b""
-        header = json.loads(json.loads(text)["__metadata__"]["matcher"])
+        header = parse_json(parse_json(text)["__metadata__"]["matcher"])
     except OSError as error:
         raise MatcherError(f"cannot read checkpoint {file}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise MatcherError(f"{file} is no checkpoint of matcher: it has no readable header named matcher, or it is cut short") from error
-    if lacking := [key for key in ("class", "arguments", "preprocessing", "half", "part") if key not in header]:
+    if not isinstance(header, dict):
+        raise MatcherError(f"{file} is no checkpoint of matcher: its header holds {header!s:.40}, not keys and values")
+    if lacking := [key for key in HEADER if key not in header]:
         raise MatcherError(f"the header of checkpoint {file} lacks {lacking[0]}")
+    if wrong := [key for key, kind in HEADER.items() if not isinstance(header[key], kind)]:
+        raise MatcherError(f"the header of checkpoint {file} has {wrong[0]} of the wrong kind: {header[wrong[0]]!s:.40}")
+    if lacking := [key for key in ("sha256", "whole") if not isinstance(header["part"].get(key), str)]:
+        raise MatcherError(f"the header of checkpoint {file} lacks part.{lacking[0]}")
     return header
 
 

@@ -7,7 +7,10 @@ expects of pictures). It is made again by its ``from_arguments``, or by its cons
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from matcher.errors import MatcherError, UsageError
 from matcher.models.cards import CARD_KEYS, checkpoint_files, checkpoint_name, digest, digest_all, part_paths, read_header
@@ -29,6 +33,16 @@ KINDS = {
     "Vlad": "matcher.models.vlad",
 }
 SPLIT_AT = 16_000_000  # bytes
+LARGEST = 2048  # pixels a side of what a model looks at
+SPARE, TIMES = (
+    512 * 2**20,
+    8,
+)  # bytes, and times its weights: a network is made whole, with classifier, before what is not used is taken off
+LIBRARY = re.compile(r"(timm|transformers):[\w.-]+")
+FETCHING = {
+    *("auto_map", "trust_remote_code", "use_pretrained_backbone", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"),
+    *("checkpoint_path", "cache_dir"),
+}
 Tensors = dict[str, Tensor]
 
 
@@ -114,7 +128,8 @@ def load(path: str | Path, *, kind: str | None = None) -> nn.Module:
     """
     headers, tensors = read_parts(path)
     header = headers[0]
-    model = rebuild(header, path, kind=kind)
+    held = sum(tensor.numel() * 4 for tensor in tensors.values())
+    model = rebuild(header, path, kind=kind, most=SPARE + TIMES * held)
     check_preprocessing(model, header, path)
     check_tensors(model.state_dict(), tensors, path, half=header["half"])
     model.load_state_dict(tensors, strict=True)
@@ -143,8 +158,8 @@ def read_parts(path: str | Path) -> tuple[list[dict[str, Any]], Tensors]:
     return headers, tensors
 
 
-def rebuild(header: Mapping[str, Any], path: str | Path, *, kind: str | None) -> nn.Module:
-    """Header -> a model of its class with random weights."""
+def rebuild(header: Mapping[str, Any], path: str | Path, *, kind: str | None, most: int) -> nn.Module:
+    """Header -> a model of its class with random weights, of no more than ``most`` bytes on the way."""
     name, arguments = header["class"], header["arguments"]
     if name not in KINDS:
         raise MatcherError(f"checkpoint {path} holds a {name}, which this version of matcher does not know")
@@ -152,12 +167,47 @@ def rebuild(header: Mapping[str, Any], path: str | Path, *, kind: str | None) ->
         raise MatcherError(f"checkpoint {path} holds a {name}, and a {kind} is needed here")
     made = getattr(import_module(KINDS[name]), name)
     try:
-        with torch.random.fork_rng(devices=[]):
+        refuse_arguments(arguments)
+        with torch.random.fork_rng(devices=[]), no_larger_than(most):
             return getattr(made, "from_arguments", made)(**arguments)
-    except (TypeError, KeyError) as error:
-        raise MatcherError(f"checkpoint {path} has arguments that do not fit {name}: {error}") from error
     except MatcherError as error:
         raise MatcherError(f"checkpoint {path}: {error}") from error
+    except Exception as error:  # of torch and of the libraries of networks, which raise anything
+        told = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise MatcherError(f"checkpoint {path} has arguments that do not fit {name}: {told}") from error
+
+
+def refuse_arguments(arguments: Any, key: str = "arguments") -> None:
+    """MatcherError if something in the header would fetch files, run code that is not installed, or look at huge pictures."""
+    pairs = arguments.items() if isinstance(arguments, dict) else enumerate(arguments) if isinstance(arguments, list) else ()
+    for name, value in pairs:
+        where = f"{key}.{name}"
+        if name in FETCHING and value:
+            raise MatcherError(f"{where} is {value!s:.60}, which a checkpoint may not ask for: it would fetch files or run code")
+        if name == "size" and isinstance(value, int | float) and value > LARGEST:
+            raise MatcherError(f"{where} is {value}, and no model here looks at more than {LARGEST} pixels a side")
+        if where == "arguments.name" and not LIBRARY.fullmatch(str(value)):
+            raise MatcherError(f"{where} is {value!s:.60}, not timm:NAME or transformers:NAME")
+        refuse_arguments(value, where)
+
+
+@contextmanager
+def no_larger_than(most: int) -> Iterator[None]:
+    """Modules that this thread makes in the block may have so many bytes of weights (float32); MatcherError before more are touched."""
+    thread, made = threading.get_ident(), 0
+
+    def count(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
+        nonlocal made
+        if weight is not None and threading.get_ident() == thread:
+            made += weight.numel() * 4
+            if made > most:
+                raise MatcherError(f"its header asks for a model of more than {made:,} bytes, far more than its files hold")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def check_preprocessing(model: nn.Module, header: Mapping[str, Any], path: str | Path) -> None:

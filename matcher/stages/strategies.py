@@ -13,6 +13,7 @@ from matcher.errors import MatcherError, UsageError
 from matcher.faults import find_fault
 from matcher.settings import Strategy
 from matcher.shipped import shipped
+from matcher.storage.yaml_files import parse_yaml
 
 Part = str | Mapping[str, Any]
 
@@ -55,9 +56,11 @@ def read_part(name: str) -> dict[str, Any]:
     path = Path(name).expanduser()
     path = path if path.is_file() else shipped("experiments", name)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = parse_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise MatcherError(f"{path} is no YAML that can be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold keys and values, as the files in experiments/run do")
-    return content.get("strategy") or {}
+    if not isinstance(strategy := content.get("strategy") or {}, dict):
+        raise UsageError(f"{path}: strategy must be keys and values, not {strategy!s:.40}")
+    return strategy

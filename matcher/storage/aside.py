@@ -64,8 +64,16 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: str | os.PathLike[str]) -> Any:
     """JSON file -> its value. MatcherError if it is missing or no JSON."""
     try:
-        return json.loads(Path(path).read_bytes())
+        return parse_json(Path(path).read_bytes())
     except OSError as error:
         raise MatcherError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise MatcherError(f"{path} is no JSON file: {error}") from error
+
+
+def parse_json(data: bytes | str) -> Any:
+    """JSON text -> its value. ValueError whatever is wrong with it, nests without end too."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("it nests too deeply") from None

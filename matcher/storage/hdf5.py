@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matcher.errors import MatcherError
 from matcher.storage.aside import write_aside
+from matcher.storage.limits import check_size
 from matcher.types import Float, Text
 
 MOST = 256  # numbers a vector may have
@@ -58,14 +60,26 @@ def read_vectors(path: Path) -> tuple[Vectors, Vectors]:
                 raise MatcherError(
                     f"{path} has no dataset {missing[0]!r}: the descriptor track has query, reference, query_ids, reference_ids"
                 )
-            sides = [Vectors(as_text(archive[f"{name}_ids"][()]), np.asarray(archive[name][()], dtype=np.float32)) for name, _ in SIDES]
+            datasets = [(own(archive, f"{name}_ids", path), own(archive, name, path)) for name, _ in SIDES]
+            sides = [Vectors(as_text(ids[()]), np.asarray(rows[()], dtype=np.float32)) for ids, rows in datasets]
     except FileNotFoundError as error:
         raise MatcherError(f"there is no file {path}") from error
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError) as error:  # h5py raises nearly anything
         raise MatcherError(f"{path} cannot be read as HDF5 of the descriptor track: {error}") from error
     for side, (name, _) in zip(sides, SIDES, strict=True):
         check(path, name, side)
     return sides[0], sides[1]
+
+
+def own(archive: Any, name: str, path: Path) -> Any:
+    """Open archive, name of a dataset -> it. MatcherError if its numbers lie in another file, or are many more than the file's bytes."""
+    import h5py
+
+    dataset = archive[name]
+    if not isinstance(archive.get(name, getlink=True), h5py.HardLink) or dataset.is_virtual or dataset.external:
+        raise MatcherError(f"{path}: {name} points into another file, which is not followed: write its numbers into this one")
+    check_size(dataset.nbytes, path, f"the dataset {name}")
+    return dataset
 
 
 def check(path: Path, name: str, side: Vectors) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from matcher import __version__
 from matcher.errors import MatcherError, StaleStageError
-from matcher.storage.aside import write_json
+from matcher.storage.aside import parse_json, write_json
 from matcher.storage.records import SCHEMA_VERSION
 from matcher.types import Record
 
@@ -62,13 +62,29 @@ def read_manifest(folder: Path) -> Manifest | None:
     """Folder -> its manifest, None if it has none. MatcherError if the file there is no stage's."""
     path = folder / MANIFEST_NAME
     try:
-        return Manifest(**json.loads(path.read_bytes()))
+        manifest = Manifest(**parse_json(path.read_bytes()))
+        check(manifest)
+        return manifest
     except FileNotFoundError:
         return None
     except OSError as error:
         raise MatcherError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise MatcherError(f"{path} is damaged or not a stage's: move the folder away, or choose another --output") from error
+
+
+def check(manifest: Manifest) -> None:
+    """ValueError or TypeError if a field is of another kind, or the shards are not all items, each once and in order."""
+    texts = (manifest.record, manifest.package_version, *manifest.inputs, *manifest.inputs.values())
+    if not isinstance(manifest.config, dict) or not isinstance(manifest.inputs, dict) or not all(isinstance(text, str) for text in texts):
+        raise TypeError("record, version, config and inputs must be texts and mappings")
+    end = 0
+    for start, stop in manifest.shards:
+        if type(start) is not int or type(stop) is not int or start != end or stop <= start:
+            raise ValueError(f"the shard {start} to {stop} does not follow {end}")
+        end = stop
+    if type(manifest.items) is not int or end != manifest.items:
+        raise ValueError(f"the shards hold {end} items, not {manifest.items}")
 
 
 def refuse_stale(folder: Path, found: Manifest, wanted: Manifest) -> None:

@@ -12,7 +12,6 @@ out the same. A part that was damaged later is refused when it is read.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -23,7 +22,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from matcher.errors import MatcherError
-from matcher.storage.aside import TEMPORARY, remove_temporaries, write_json
+from matcher.storage.aside import TEMPORARY, parse_json, remove_temporaries, write_json
 from matcher.storage.lock import LOCK_NAME, FolderLock, hold
 from matcher.storage.manifest import MANIFEST_NAME, Manifest, plan, read_manifest, refuse_stale, write_manifest
 from matcher.storage.records import Extra, read_extra, read_record, write_record
@@ -170,11 +169,13 @@ class Stage(Generic[R]):
 
     def sidecar(self, number: int) -> dict[str, Any] | None:
         """Number of a shard -> size and sha256 of its files, None if it is not done."""
+        part, bad, sidecar = self.names(number)
         try:
-            files: dict[str, Any] = json.loads((self.folder / self.names(number)[2]).read_bytes())
+            files = parse_json((self.folder / sidecar).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
-        return files if all((self.folder / name).exists() for name in files) else None
+        told = isinstance(files, dict) and part in files and files.keys() <= {part, bad}
+        return files if told and all((self.folder / name).exists() for name in files) else None
 
     def checked(self, number: int, which: int) -> Path:
         """Number of a done shard -> path of its part (0) or errors (1), the same bytes as when it was written."""

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from matcher.errors import MatcherError
 from matcher.storage.aside import write_aside
 from matcher.storage.columns import to_arrow
+from matcher.storage.limits import check_size, read_parquet
 from matcher.storage.records import first_line, write_parquet
 
 PathLike = str | os.PathLike[str]
@@ -36,7 +36,7 @@ def read_table(path: PathLike, *, columns: Mapping[str, str] | None = None, opti
         with open(path, "rb") as file:
             is_parquet = file.read(4) == PARQUET_MAGIC
             file.seek(0)
-            table = pq.ParquetFile(file).read() if is_parquet else read_csv(Path(path))
+            table = read_parquet(file, path) if is_parquet else read_csv(Path(path))
     except OSError as error:
         raise MatcherError(f"cannot read {path}: {error.strerror or first_line(error)}") from error
     except (pa.ArrowException, UnicodeDecodeError) as error:
@@ -49,7 +49,10 @@ def read_table(path: PathLike, *, columns: Mapping[str, str] | None = None, opti
         raise MatcherError(f"{path} lacks the column {missing[0]!r}; it has: {', '.join(names)}")
     for name, dtype in ({**(columns or {}), **(optional or {})}).items():
         if name in names:
-            table = table.set_column(names.index(name), name, convert(table.column(name), dtype, f"{path}: column {name!r}"))
+            column = convert(table.column(name), dtype, f"{path}: column {name!r}")
+            if dtype == "text":  # in an array each takes as much as the longest
+                check_size(4 * len(column) * (pc.max(pc.utf8_length(column)).as_py() or 0), path, f"the column {name!r}")
+            table = table.set_column(names.index(name), name, column)
     return table.replace_schema_metadata(None)
 
 

@@ -25,6 +25,7 @@ from matcher.errors import MatcherError, StaleStageError, UsageError
 from matcher.features import DETAIL, pixel_key
 from matcher.images.decode import content_key, decode, read_bytes
 from matcher.images.table import read_images
+from matcher.models.cards import digest as tensors_digest
 from matcher.settings import DescriptorSettings, PostSettings, Strategy
 from matcher.storage.aside import write_aside
 from matcher.types import Float, Pictures
@@ -75,7 +76,8 @@ class Background:
 
         tensors: dict[str, NDArray[Any]] = {"rows": self.rows.astype(np.float16), "keys": self.keys}
         with write_aside(path) as file:
-            file.write(save(tensors, {HEADER: json.dumps({"class": KIND, **self.card}, sort_keys=True)}))
+            sealed = {"class": KIND, "sha256": tensors_digest(save(tensors)), **self.card}
+            file.write(save(tensors, {HEADER: json.dumps(sealed, sort_keys=True)}))
 
     @classmethod
     def load(cls, path: Path, *, made_by: str) -> Background:
@@ -90,6 +92,8 @@ class Background:
             raise MatcherError(f"cannot read the background {path}: {error.strerror or error}") from error
         except (SafetensorError, KeyError, ValueError, AttributeError, TypeError) as error:
             raise MatcherError(f"{path} is no background: make one with `matcher background`") from error
+        if isinstance(told := card.pop("sha256", None), str) and told != tensors_digest(path.read_bytes()):
+            raise MatcherError(f"the background {path} is damaged: its checksum differs; copy it again, or make it again")
         if kind != KIND or rows.ndim != 2 or keys.ndim != 2:
             raise MatcherError(f"{path} is no background: make one with `matcher background`")
         if card.get("descriptor") != made_by:

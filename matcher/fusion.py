@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,10 +82,16 @@ class Fusion:
 def read_fusion(path: str | Path) -> Fusion:
     """JSON file -> the model in it. MatcherError if it is something else."""
     content = read_json(path)
+    if isinstance(content, dict) and content.pop("sha256", digest := seal(content)) != digest:
+        raise MatcherError(
+            f"{path} is not what was written: copy it again, fit it again, or, if it was changed on purpose, take its line sha256 out"
+        )
     try:
         made = Fusion(**content)
         unknown = [name for name in made.weights if name not in TERMS]
-        numbers = np.array([*made.weights.values(), made.intercept, made.slope, made.offset], dtype=np.float64)
+        numbers = np.array([*made.weights.values(), made.intercept, made.slope, made.offset])
+        if numbers.dtype.kind not in "if" or not isinstance(made.card, dict):
+            raise TypeError("weights, intercept, slope and offset must be numbers, the card keys and values")
     except (TypeError, AttributeError, ValueError) as error:
         raise MatcherError(f"{path} is no fusion model: make one with `matcher fit-fusion`") from error
     if not np.isfinite(numbers).all() or made.slope <= 0:
@@ -99,7 +107,14 @@ def lacking(error: KeyError) -> MatcherError:
 
 def write_fusion(path: str | Path, fusion: Fusion) -> None:
     """Model -> JSON file."""
-    write_json(Path(path), asdict(fusion))
+    content = asdict(fusion)
+    write_json(Path(path), {**content, "sha256": seal(content)})
+
+
+def seal(content: dict[str, Any]) -> str:
+    """What a model's file holds, without its own checksum -> SHA-256."""
+    told = {name: value for name, value in content.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def fit(

@@ -23,10 +23,12 @@ class ImageSettings:
     Args:
         max_pixels: pictures with more pixels than this are listed as too_many_pixels
         max_bytes: files larger than this are listed as too_large
+        root: pictures that do not lie in this folder, links and ".." followed, are listed as outside; null = they may lie anywhere
     """
 
     max_pixels: int = 100_000_000
     max_bytes: int = 256 * 1024 * 1024
+    root: str | None = None
 
     def __post_init__(self) -> None:
         at_least(self, max_pixels=1, max_bytes=1)

@@ -7,7 +7,13 @@ import os
 from jsonargparse import set_parsing_settings
 
 VARIABLE = "MATCHER_ALLOW"
-ALLOWED = ("matcher.training", "matcher.models", *(f"lightning.pytorch.{room}" for room in ("callbacks", "loggers", "strategies")))
+ALLOWED = (
+    "matcher.settings",
+    "matcher.training",
+    "matcher.models",
+    "matcher.data",
+    *(f"lightning.pytorch.{room}" for room in ("callbacks", "loggers", "strategies")),
+)
 
 
 def guard_imports() -> None:

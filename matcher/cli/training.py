@@ -160,9 +160,7 @@ def train(verb: str, words: Sequence[str]) -> int:
     except ArgumentError as error:
         raise UsageError(one_sentence(str(error), TrainingJob, [TrainingJob], words)) from error
     except UnpicklingError as error:
-        raise MatcherError(
-            f"the training's checkpoint holds more than numbers, or is damaged, and is not read: {str(error)[:100]}"
-        ) from error
+        raise MatcherError("the checkpoint of the training holds more than numbers, or is damaged: it is not read; say --fresh") from error
     except ValueError as error:  # a module or data whose own words were wrapped in the parser's
         if isinstance(error.__cause__, MatcherError):
             raise error.__cause__ from error

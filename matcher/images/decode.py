@@ -62,9 +62,11 @@ def read_bytes(path: str | os.PathLike[str], *, settings: ImageSettings) -> byte
     """Path (or file:// URI, see files.to_text) -> the bytes of the file.
 
     Raises:
-        ImageError: missing, not_a_file, unreadable, empty, or too_large (told before reading)
+        ImageError: outside (of settings.root), missing, not_a_file, unreadable, empty, or too_large (told before reading)
     """
     place = from_text(os.fspath(path))
+    if settings.root is not None:
+        place = inside(place, settings.root)
     size = examine(place).st_size
     limit = settings.max_bytes
     if size <= limit:
@@ -78,6 +80,18 @@ def read_bytes(path: str | os.PathLike[str], *, settings: ImageSettings) -> byte
         excess = f"{size:,} bytes are more than the limit of {limit:,}; raise strategy.images.max_bytes to use it"
         raise ImageError("too_large", f"{printable(place)}: {excess}")
     return data
+
+
+def inside(place: str, root: str) -> str:
+    """A path, and the folder that it must lie in -> where it really lies, its links and ".." followed; ImageError if that is elsewhere."""
+    home = os.path.realpath(os.path.expanduser(root))
+    try:
+        real = os.path.realpath(place)
+    except (OSError, ValueError) as error:
+        raise open_error(place, error) from error
+    if os.path.commonpath([real, home]) != home:
+        raise ImageError("outside", f"{printable(place)}: this lies outside of strategy.images.root, {printable(root)}")
+    return real
 
 
 def decode(data: bytes, *, settings: ImageSettings, at_least: int | None = None, name: str = "") -> NDArray[np.uint8]:

@@ -61,8 +61,12 @@ def acquire(path: Path) -> int:
         except OSError as error:
             log.warning("%s: this file system knows no locks (%s); start only one process on it", path.parent, error.strerror)
         if inode(path) == os.fstat(descriptor).st_ino:  # else the last holder removed the file while we waited
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+            try:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+            except OSError as error:
+                os.close(descriptor)
+                raise MatcherError(f"cannot write in {path.parent}: {error.strerror}") from error
             return descriptor
         os.close(descriptor)
 

@@ -426,6 +426,7 @@ class SiftScorerSettings:
         tolerance: how far an inlier may lie from the first transform, as a share of the reference's longer side;
             the final one is held to a third of it
         agreement_side: longer side, in pixels, at which the pixels of both pictures are compared
+        gpu: match keypoints on a GPU by torch, with the same results; auto = where there is one
         again: a second look at the pairs in doubt; null = none
     """
 
@@ -433,6 +434,7 @@ class SiftScorerSettings:
     matches: int = 250
     tolerance: float = 0.03
     agreement_side: int = 96
+    gpu: Literal["auto", "yes", "no"] = "auto"
     again: SecondLookSettings | None = None
 
     def __post_init__(self) -> None:

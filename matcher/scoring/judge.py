@@ -19,11 +19,13 @@ from matcher.images.decode import load
 from matcher.models.sift import LocalFeatures
 from matcher.scoring import counts, pair_model, sift
 from matcher.scoring.identical import LONGEST, could_be_untouched, is_identical, is_untouched
+from matcher.scoring.nearest import BothImages, choose_device, nearest_two
 from matcher.scoring.pair_model import Finding, PairJudge, view_pairs
 from matcher.scoring.second_look import SecondLook, leaves_doubt
 from matcher.scoring.sub_image import SubImage
 from matcher.settings import Strategy
 from matcher.shortlist.similarity import PairSimilarity
+from matcher.types import Pictures
 
 PICTURES = 256  # decoded pictures kept at hand
 NAMES = ("identical", "untouched", *sift.NAMES, "descriptor_similarity", *pair_model.NAMES, *counts.NAMES)
@@ -62,7 +64,9 @@ class Judge:
         self.sub_image = SubImage(similarity, rules, queries.pictures, references.pictures) if similarity and rules else None
         self.crops = crops
         self.side = self.settings.agreement_side if self.settings else 96
+        self.device = choose_device(self.settings.gpu) if self.settings else "cpu"
         self.picture = lru_cache(maxsize=PICTURES)(self.decode)
+        self.query_row, self.reference_row = (lru_cache(maxsize=PICTURES)(partial(row_of, side.pictures)) for side in (queries, references))
         self.features = lru_cache(maxsize=8)(queries.features)
         again = self.settings.again if self.settings else None
         self.second_look = SecondLook(again, image_settings=strategy.images, cache=cache) if again else None
@@ -74,10 +78,11 @@ class Judge:
         """Pairs -> what is found about each; a picture that turns out bad is an error in its place."""
         model = self.strategy.scorers.pair_model
         doubt = model.doubt if model else None
+        learned = self.ask(pairs) if doubt is None else {}
+        near = self.nearest([pair for pair in pairs if not self.is_sure(learned.get(pair))])
+        found = {pair: self.look(pair, learned.get(pair), near.get(pair)) for pair in pairs}
         if doubt is None:
-            learned = self.ask(pairs)
-            return {pair: self.look(pair, learned.get(pair)) for pair in pairs}
-        found = {pair: self.look(pair, None) for pair in pairs}
+            return found
         unsure = [pair for pair, seen in found.items() if isinstance(seen, Verdict) and leaves_doubt(seen.evidence, doubt)]
         return found | {pair: add(found[pair], said) for pair, said in self.ask(unsure).items()}
 
@@ -85,7 +90,7 @@ class Judge:
         """Pairs -> what the pair model finds, all at once; nothing if there is none."""
         if (model := self.strategy.scorers.pair_model) is None or not pairs:
             return {}
-        sides = [(self.queries.pictures.take([query]), self.references.pictures.take([reference])) for query, reference in pairs]
+        sides = [(self.query_row(query), self.reference_row(reference)) for query, reference in pairs]
         look = partial(view_pairs, similarity=self.similarity, sub_image=self.sub_image, rules=model.views)
         found = self.pair_judge().judge([look(first, second) for first, second in sides])
         return dict(zip(pairs, found, strict=True))
@@ -97,20 +102,36 @@ class Judge:
             self.loaded = self.loaded or self.learned()
         return self.loaded
 
-    def look(self, pair: Pair, learned: Finding | ImageError | None) -> Verdict | ImageError:
-        """A pair, and what the pair model found -> what all find. The frame is the identity of the same picture, else that of keypoints."""
+    def nearest(self, pairs: Sequence[Pair]) -> dict[Pair, BothImages | None]:
+        """Pairs -> the nearest keypoints of each, all references of a query at once; nothing if no scorer asks."""
+        if self.settings is None:
+            return {}
+        references: dict[int, list[int]] = {}
+        for query, reference in pairs:
+            references.setdefault(query, []).append(reference)
+        found: dict[Pair, BothImages | None] = {}
+        for query, numbers in references.items():
+            near = nearest_two(self.features(query), [self.references.features(number) for number in numbers], self.device)
+            found |= {(query, number): both for number, both in zip(numbers, near, strict=True)}
+        return found
+
+    def look(self, pair: Pair, learned: Finding | ImageError | None, near: BothImages | None) -> Verdict | ImageError:
+        """A pair, what the pair model found, and the nearest keypoints -> what all find.
+
+        The frame is the identity of the same picture, else that of keypoints.
+        """
         if isinstance(learned, ImageError):
             return learned
         try:
-            verdict = self.look_without(pair, keypoints=not self.is_sure(learned))
+            verdict = self.look_without(pair, near, keypoints=not self.is_sure(learned))
         except ImageError as error:
             return error
         return verdict if learned is None else add(verdict, learned)
 
-    def look_without(self, pair: Pair, *, keypoints: bool) -> Verdict:
+    def look_without(self, pair: Pair, near: BothImages | None, *, keypoints: bool) -> Verdict:
         """A pair -> what is found without the pair model. ImageError."""
         query, reference = pair
-        first, second = self.queries.pictures.take([query]), self.references.pictures.take([reference])
+        first, second = self.query_row(query), self.reference_row(reference)
         evidence = dict.fromkeys(NAMES, np.nan) | {"identical": float(is_identical(first, second)), "untouched": 0.0}
         if self.sub_image is not None:
             evidence["descriptor_similarity"] = self.sub_image.compare(str(first.id[0]), str(second.id[0]))
@@ -120,30 +141,33 @@ class Judge:
             evidence["untouched"] = float(is_untouched(*large))
         frame = identity() if evidence["identical"] or evidence["untouched"] else None
         if self.settings is not None and keypoints:
-            found, where = self.match(self.features(query), self.references.features(reference), paths)
+            found, where = self.match(self.features(query), self.references.features(reference), near, paths)
             evidence |= found
             frame = frame if frame is not None else where
         if (counting := self.strategy.scorers.match_count) is not None and keypoints:
             evidence |= counts.judge(self.looks(query), self.references.features(reference), counting)
         return Verdict(evidence, frame)
 
-    def match(self, query: LocalFeatures, reference: LocalFeatures, paths: tuple[str, str]) -> tuple[dict[str, float], Array | None]:
+    def match(
+        self, query: LocalFeatures, reference: LocalFeatures, near: BothImages | None, paths: tuple[str, str]
+    ) -> tuple[dict[str, float], Array | None]:
         """Keypoints of a pair and the paths of its pictures -> evidence and frame, of a second look where the first left doubt."""
         assert self.settings is not None
-        images: tuple[Callable[[], NDArray[np.uint8]], ...] = (lambda: self.picture(paths[0]), lambda: self.picture(paths[1]))
-        verify = partial(sift.judge, images=(images[0], images[1]), settings=self.settings)
-        first = verify(query, reference)
-        return first if self.second_look is None else self.second_look.improve(first, paths, verify)
+        verify = partial(sift.judge, images=(lambda: self.picture(paths[0]), lambda: self.picture(paths[1])), settings=self.settings)
+        first = verify(query, reference, near)
+        if self.second_look is None:
+            return first
+        return self.second_look.improve(first, paths, lambda here, there: verify(here, there, nearest_two(here, [there], self.device)[0]))
 
     def looks(self, query: int) -> list[LocalFeatures]:
         """Row of the queries -> the keypoints of the whole picture, and those of its crop, if it has one."""
         crop = self.crops.features(query) if self.crops is not None else None
         return [self.features(query), *([crop] if crop is not None else [])]
 
-    def is_sure(self, learned: Finding | None) -> bool:
+    def is_sure(self, learned: Finding | ImageError | None) -> bool:
         """Whether the pair model is so sure of strangers that keypoints need not look."""
         settings = self.strategy.scorers.pair_model
-        if learned is None or settings is None or settings.sure is None:
+        if not isinstance(learned, Finding) or settings is None or settings.sure is None:
             return False
         return learned.evidence["pair_logit"] < settings.sure
 
@@ -155,3 +179,7 @@ def add(verdict: Verdict | ImageError, learned: Finding | ImageError) -> Verdict
     if isinstance(learned, ImageError):
         return learned
     return Verdict(verdict.evidence | learned.evidence, learned.frame if verdict.frame is None else verdict.frame, learned.frame)
+
+
+def row_of(pictures: Pictures, number: int) -> Pictures:
+    return pictures.take([number])

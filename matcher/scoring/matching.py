@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from matcher.geometry import Array, apply, from_pixels
 from matcher.models.sift import LocalFeatures
 from matcher.models.similarity import agree
+from matcher.scoring.nearest import BothImages, Nearest, cosines
 from matcher.settings import SiftScorerSettings
 
 ALIKE = 0.8  # cosine of two RootSIFT rows above which a match that the transform predicts is believed
@@ -31,10 +32,12 @@ class Match:
     visible: int  # keypoints of the query that have a keypoint of the reference where the transform sends them
 
 
-def match(query: LocalFeatures, reference: LocalFeatures, settings: SiftScorerSettings) -> Match | None:
-    """The better of both mirror images; None if nothing agrees. The matrix already undoes the mirror."""
-    first = propose(query, reference, settings)
-    second = propose(query.mirrored, reference, settings)
+def match(query: LocalFeatures, reference: LocalFeatures, near: BothImages | None, settings: SiftScorerSettings) -> Match | None:
+    """The better of both mirror images; None if nothing agrees. The matrix already undoes the mirror. ``near``: see ``nearest_two``."""
+    if near is None:
+        return None
+    first = propose(query, reference, near.plain, settings)
+    second = propose(query.mirrored, reference, near.mirrored, settings)
     plain = second is None or (first is not None and first.support >= second.support)
     if (chosen := first if plain else second) is None:
         return None
@@ -49,32 +52,22 @@ def match(query: LocalFeatures, reference: LocalFeatures, settings: SiftScorerSe
 
 @dataclass(frozen=True)
 class Proposal:
-    """A first similarity, and the cosines of all keypoints with all others, which the refinement looks up."""
+    """A first similarity, in even units."""
 
     matrix: Array
     support: float
     proposed: int
-    cosine: NDArray[np.float32]  # (Kq, Kr)
 
 
-def propose(query: LocalFeatures, reference: LocalFeatures, settings: SiftScorerSettings) -> Proposal | None:
-    """Ratio test (Lowe 2004, section 7.1), then one-point similarities. None with fewer than two keypoints on a side."""
-    if len(query) < 2 or len(reference) < 2:
-        return None
-    cosine = query.unit_rows @ reference.unit_rows.T
-    every = np.arange(len(query))
-    nearest = cosine.argmax(axis=1)
-    best = cosine[every, nearest]
-    cosine[every, nearest] = -1
-    second = cosine.max(axis=1)
-    cosine[every, nearest] = best
-    squared = np.maximum(1 - best, 0) / np.maximum(1 - second, 1e-6)
+def propose(query: LocalFeatures, reference: LocalFeatures, near: Nearest, settings: SiftScorerSettings) -> Proposal | None:
+    """Ratio test (Lowe 2004, section 7.1), then one-point similarities."""
+    squared = np.maximum(1 - near.best, 0) / np.maximum(1 - near.second, 1e-6)
     kept = np.flatnonzero(squared < settings.ratio**2)
     kept = kept[np.argsort(squared[kept], kind="stable")]
-    pairs = np.stack([kept, nearest[kept]], axis=1)[: settings.matches]
+    pairs = np.stack([kept, near.row[kept]], axis=1)[: settings.matches]
     if (agreement := agree(query, reference, pairs, shared_out(pairs), tolerance=1.5 * settings.tolerance)) is None:
         return None
-    return Proposal(agreement.matrix, agreement.support, len(kept), cosine)
+    return Proposal(agreement.matrix, agreement.support, len(kept))
 
 
 def shared_out(pairs: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -87,18 +80,16 @@ def refine(query: LocalFeatures, reference: LocalFeatures, proposal: Proposal, s
     """Look again for matches where the transform predicts them, fit a richer transform to them, three times, ever stricter."""
     matrix = proposal.matrix
     for strictness in (1.0, 0.66, 0.5):
-        pairs, _ = look_up(query, reference, matrix, proposal.cosine, tolerance=strictness * settings.tolerance)
+        pairs, _ = look_up(query, reference, matrix, tolerance=strictness * settings.tolerance)
         better = fit(query.even[pairs[:, 0]], reference.even[pairs[:, 1]], tolerance=settings.tolerance / 3)
         if better is None or not plausible(matrix, better):
             break
         matrix = better
-    pairs, visible = look_up(query, reference, matrix, proposal.cosine, tolerance=settings.tolerance / 3)
+    pairs, visible = look_up(query, reference, matrix, tolerance=settings.tolerance / 3)
     return Match(matrix, pairs, proposal.support, proposal.proposed, visible)
 
 
-def look_up(
-    query: LocalFeatures, reference: LocalFeatures, matrix: Array, cosine: NDArray[np.float32], *, tolerance: float
-) -> tuple[NDArray[np.int64], int]:
+def look_up(query: LocalFeatures, reference: LocalFeatures, matrix: Array, *, tolerance: float) -> tuple[NDArray[np.int64], int]:
     """Pairs (n, 2) of alike keypoints within ``tolerance`` of where the transform sends them, one to one; and how many could have been."""
     sent = apply(matrix, query.even)
     inside = np.flatnonzero(((sent > 0) & (sent < reference.shape_wh)).all(axis=1))
@@ -110,7 +101,7 @@ def look_up(
     same = np.abs(np.log(reference.size[columns] / (query.size[rows] * scale))) < SAME_SCALE
     rows, columns = rows[same], columns[same]
     visible = len(np.unique(rows))
-    alike = cosine[rows, columns]
+    alike = cosines(query.rows[rows], reference.rows[columns])
     order = np.argsort(-alike, kind="stable")[: np.count_nonzero(alike > ALIKE)]
     pairs = np.stack([rows[order], columns[order]], axis=1)
     cells = np.round(query.even[pairs[:, 0]] * GRID).astype(np.int64) @ np.array([1 << 20, 1])

@@ -11,6 +11,7 @@ from matcher.geometry import Array, invert, normalise, region
 from matcher.models.sift import LocalFeatures
 from matcher.scoring.agreement import pixel_agreement
 from matcher.scoring.matching import Match, match
+from matcher.scoring.nearest import BothImages
 from matcher.settings import SiftScorerSettings
 
 NAMES = ("sift_matches", "sift_support", "sift_inliers", "sift_inlier_ratio", "sift_spread", "sift_agreement", "sift_agreeing")
@@ -21,18 +22,18 @@ Pixels = Callable[[], NDArray[np.uint8]]
 
 
 def judge(
-    query: LocalFeatures, reference: LocalFeatures, images: tuple[Pixels, Pixels], settings: SiftScorerSettings
+    query: LocalFeatures, reference: LocalFeatures, near: BothImages | None, images: tuple[Pixels, Pixels], settings: SiftScorerSettings
 ) -> tuple[dict[str, float], Array | None]:
     """Keypoints of a pair, and functions that give its RGB pictures when asked -> evidence by name, and the frame query -> reference.
 
-    The frame is None if there is none.
+    The frame is None if there is none. ``near`` is what ``nearest_two`` says of the pair.
 
     sift_matches: matches that pass the ratio test. sift_support: weighted matches that agree on one similarity.
     sift_inliers: keypoints that match where the final transform predicts them; sift_inlier_ratio: of those that could.
     sift_spread: share (0 to 1) of 4 x 4 cells over the found region of the reference that hold an inlier.
     sift_agreement, sift_agreeing: median correlation (-1 to 1) of the pixels, and the share of windows that agree.
     """
-    found = match(query, reference, settings)
+    found = match(query, reference, near, settings)
     if found is None:
         return dict(NOTHING), None
     evidence = dict(NOTHING) | {
@@ -41,8 +42,7 @@ def judge(
         "sift_inliers": float(len(found.pairs)),
         "sift_inlier_ratio": len(found.pairs) / max(found.visible, 1),
     }
-    frame = frame_of(found, query, reference)
-    if len(found.pairs) < FEWEST or frame is None:
+    if len(found.pairs) < FEWEST or (frame := frame_of(found, query, reference)) is None:
         return evidence, None
     evidence["sift_spread"] = spread(frame, reference.point[found.pairs[:, 1]])
     evidence["sift_agreement"], evidence["sift_agreeing"] = pixel_agreement(images[0](), images[1](), frame, side=settings.agreement_side)

@@ -5,7 +5,8 @@ from matcher import geometry
 from matcher.geometry import apply, flip, from_box, turn
 from matcher.models.sift import LocalFeatures, extract
 from matcher.scoring import matching
-from matcher.scoring.matching import WORTH, Match, fit, look_up, match, plausible, propose, shared_out
+from matcher.scoring.matching import WORTH, Match, fit, look_up, plausible, shared_out
+from matcher.scoring.nearest import nearest_two
 from matcher.scoring.sift import frame_of
 from matcher.settings import SiftScorerSettings, SiftSettings
 from matcher.views.render import render
@@ -27,6 +28,10 @@ VIEWS = {
 @pytest.fixture(scope="module")
 def features(pictures):
     return {name: extract(image, SIFT) for name, image in pictures.items()}
+
+
+def match(query, reference, settings):
+    return matching.match(query, reference, nearest_two(query, [reference])[0], settings)
 
 
 def empty(count=0):
@@ -101,7 +106,6 @@ def test_a_match_is_the_same_every_time(pictures, features):
 
 @pytest.mark.parametrize(("here", "there"), [(0, 0), (0, 30), (30, 0), (1, 30), (30, 1), (1, 1)])
 def test_too_few_keypoints(here, there):
-    assert propose(empty(here), empty(there), SETTINGS) is None
     assert match(empty(here), empty(there), SETTINGS) is None
 
 
@@ -167,22 +171,22 @@ def test_matches_into_one_keypoint_share_a_vote():
 
 def test_look_up_takes_only_what_is_alike_near_and_of_the_same_size():
     query = empty(40)
-    cosine = query.unit_rows @ query.unit_rows.T
-    pairs, visible = look_up(query, query, np.eye(3), cosine, tolerance=0.01)
+    pairs, visible = look_up(query, query, np.eye(3), tolerance=0.01)
     assert sorted(pairs.tolist()) == [[n, n] for n in range(40)] and visible == 40
-    assert len(look_up(query, query, np.eye(3), np.zeros_like(cosine), tolerance=0.01)[0]) == 0
+    unlike = LocalFeatures(query.point, query.size, query.angle, np.roll(np.eye(40, 128), 1, axis=1).astype(np.uint8) * 255, query.shape_wh)
+    assert len(look_up(query, unlike, np.eye(3), tolerance=0.01)[0]) == 0
     aside = np.array([[1.0, 0, 0.02], [0, 1, 0], [0, 0, 1]])
-    near = look_up(query, query, aside, np.eye(40, dtype=np.float32), tolerance=0.01)[0]
+    near = look_up(query, query, aside, tolerance=0.01)[0]
     assert len(near) == 0
     larger = LocalFeatures(query.point, query.size * 2, query.angle, query.rows, query.shape_wh)
-    pairs, visible = look_up(query, larger, np.eye(3), cosine, tolerance=0.01)
+    pairs, visible = look_up(query, larger, np.eye(3), tolerance=0.01)
     assert len(pairs) == 0 and visible == 0
 
 
 def test_keypoints_of_one_place_count_once():
     some = empty(10)
     one_place = LocalFeatures(np.full((10, 2), 0.5, np.float32), some.size, some.angle, some.rows, some.shape_wh)
-    pairs, visible = look_up(one_place, one_place, np.eye(3), one_place.unit_rows @ one_place.unit_rows.T, tolerance=0.01)
+    pairs, visible = look_up(one_place, one_place, np.eye(3), tolerance=0.01)
     assert len(pairs) == 1 and visible == 10
 
 

@@ -8,6 +8,7 @@ from matcher.errors import ImageError
 from matcher.geometry import corners, from_box, invert
 from matcher.models.sift import extract
 from matcher.scoring import sift
+from matcher.scoring.nearest import nearest_two
 from matcher.scoring.second_look import SecondLook, agreeing, leaves_doubt
 from matcher.settings import Doubt, ImageSettings, SecondLookSettings, SiftScorerSettings, SiftSettings
 from matcher.views.render import render
@@ -35,7 +36,9 @@ def verifier(paths, calls=None):
     def verify(query, reference):
         if calls is not None:
             calls.append((len(query), len(reference)))
-        return sift.judge(query, reference, (lambda: images[0], lambda: images[1]), SiftScorerSettings())
+        return sift.judge(
+            query, reference, nearest_two(query, [reference])[0], (lambda: images[0], lambda: images[1]), SiftScorerSettings()
+        )
 
     return verify
 

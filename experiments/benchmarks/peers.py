@@ -63,10 +63,11 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a method: its cost, and what it says itself about its stages (None = nothing)."""
+    """One run of a method: its cost, what it says itself about its stages (None = nothing), and the bytes of the index that it wrote."""
 
     cost: Cost
     stages: Any
+    index_bytes: int
 
 
 def compare_peers(
@@ -135,7 +136,8 @@ def run_method(method: Method, bench: Benchmark, target: Path, config: Path, *, 
             raise MatcherError(f"{TITLES[method]} ended well but wrote no {predictions.name}; see {log}")
         if keep:
             shutil.copyfile(predictions, target / f"{method}.csv")
-        return Run(cost, json.loads(timings.read_text(encoding="utf-8")) if timings.exists() else None)
+        stages = json.loads(timings.read_text(encoding="utf-8")) if timings.exists() else None
+        return Run(cost, stages, sum(path.stat().st_size for path in Path(folder, "index").rglob("*") if path.is_file()))
 
 
 if __name__ == "__main__":

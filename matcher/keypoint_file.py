@@ -77,21 +77,21 @@ class StoredFeatures(FeatureSet):
     """The pictures of several parts as one feature set, whose keypoints stay on disk."""
 
     def __init__(self, shards: Sequence[FeatureShard]) -> None:
-        self.shards = list(shards)
-        self.lay_out(Pictures.concat([shard.pictures.take(shard.kept) for shard in self.shards]))
-        counts = [int(shard.kept.sum()) for shard in self.shards]
+        self.lay_out(Pictures.concat([part.pictures if part.kept.all() else part.pictures.take(part.kept) for part in shards]))
+        self.files, self.kept = [shard.file for shard in shards], [shard.kept for shard in shards]
+        counts = [int(kept.sum()) for kept in self.kept]
         self.shard_of = np.repeat(np.arange(len(counts)), counts)  # (N,)
-        self.number_in_shard = np.concatenate([np.flatnonzero(shard.kept) for shard in self.shards])  # (N,)
+        self.number_in_shard = np.concatenate([np.flatnonzero(kept) for kept in self.kept])  # (N,)
 
     def features(self, number: int) -> LocalFeatures:
         """Row of Pictures -> its keypoints, read now."""
-        found = self.shards[self.shard_of[number]].file.read(int(self.number_in_shard[number]))
+        found = self.files[self.shard_of[number]].read(int(self.number_in_shard[number]))
         point, size, angle, rows = (np.ascontiguousarray(found[name]) for name in RECORD.names or ())
         return LocalFeatures(point, size, angle, rows, self.shape_wh[number])
 
     def places(self) -> list[NDArray[np.int64]]:
         """For each part (n,): the row of all keypoints at which its pictures begin, -1 = does not count."""
-        places = [np.full(len(shard.kept), -1, dtype=np.int64) for shard in self.shards]
+        places = [np.full(len(kept), -1, dtype=np.int64) for kept in self.kept]
         for number, place in enumerate(places):
             mine = self.shard_of == number
             place[self.number_in_shard[mine]] = self.start[:-1][mine]

@@ -118,7 +118,7 @@ class Collection:
     def index(self, library: StoredFeatures, settings: IndexSettings) -> IndexShards:
         """Its features -> its index. StaleStageError if it was made with other settings."""
         made = [Index.load(self.folder / shard.folder / INDEX, made_by=index_made_by(shard.fingerprint, settings)) for shard in self.shards]
-        starts = [shard.file.start for shard in library.shards]
+        starts = [file.start for file in library.files]
         return IndexShards([IndexShard(*parts) for parts in zip(made, starts, library.places(), strict=True)])
 
     def descriptors(self) -> Descriptors:

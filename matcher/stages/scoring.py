@@ -143,8 +143,10 @@ def score_pairs(
 
 
 def scorer_config(strategy: Strategy) -> dict[str, Any]:
-    """What decides the scores of a pair: settings, and what the file of weights holds. How much is kept in memory does not."""
+    """What decides the scores of a pair: settings, and what the file of weights holds. Memory and device do not."""
     scorers = asdict(strategy.scorers)
+    if scorers["sift"] is not None:
+        del scorers["sift"]["gpu"]
     if (settings := strategy.scorers.pair_model) is not None:
         del scorers["pair_model"]["memory"]
         scorers["pair_model"]["made_by"] = pair_model.made_by(settings)

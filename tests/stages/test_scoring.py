@@ -9,12 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from matcher.pipeline import run
-from matcher.stages.scoring import fingerprint
+from matcher.settings import Scorers, SiftScorerSettings, Strategy
+from matcher.stages.scoring import fingerprint, scorer_config
 from matcher.storage.records import read_extra, read_record
 from matcher.storage.stage import Stage
 from matcher.types import Errors, PairScores, Predictions
 
 KEYPOINTS = ("--config", "run/keypoints.yaml")
+CHOICES = (("yes", 0.8), ("no", 0.8), ("no", 0.7))
 ROWS = [
     ("007", "moon", "cropped", "first"),
     ("1.50", "coffee", "turned", "second, with a comma"),
@@ -50,6 +52,11 @@ def test_the_list_keeps_its_order_and_columns(prediction_of, score, pairs, tmp_p
     turned = prediction_of("turned", "coffee")
     assert all(np.array_equal(values[1], turned.evidence[name][0], equal_nan=True) for name, values in scores.evidence.items())
     assert (scores.frame[1] == turned.frame[0]).all()
+
+
+def test_the_device_decides_no_score():
+    made = [scorer_config(Strategy(scorers=Scorers(sift=SiftScorerSettings(gpu=gpu, ratio=ratio)))) for gpu, ratio in CHOICES]
+    assert made[0] == made[1] != made[2]
 
 
 def test_swapped_columns_are_said(score, tmp_path):

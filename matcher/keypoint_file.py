@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,10 @@ class KeypointFile:
             raise MatcherError(f"cannot read {path}: {error.strerror or error}") from error
         if path.stat().st_size != int(self.start[-1]) * RECORD.itemsize + len(counts) * CHECK:
             raise MatcherError(f"{path} is damaged: it has not the size of these pictures' keypoints; add the references again")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process the same file, opened there."""
+        return type(self), (self.path, self.counts)
 
     def read(self, number: int) -> NDArray[np.void]:
         """Number of a picture -> its keypoints (K,) of dtype RECORD. MatcherError if they are not what was written."""

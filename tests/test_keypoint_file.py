@@ -1,5 +1,7 @@
 """Keypoints read one picture at a time are those that were written."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -44,10 +46,10 @@ def test_a_stored_set_is_the_set_itself(tmp_path):
     masks = [kept, np.ones(5, dtype=bool)]
     stored = StoredFeatures([FeatureShard(pictures, mask, file) for (pictures, _), mask, file in zip(shards, masks, files, strict=True)])
     assert stored.pictures.id.tolist() == ["0 0", "0 1", "0 3", "0 4", *(f"1 {n}" for n in range(5))]
-    whole = [FeatureSet(*shard) for shard in shards]
+    whole, sent = [FeatureSet(*shard) for shard in shards], pickle.loads(pickle.dumps(stored))  # as an engine sends it
     for n, id_ in enumerate(stored.pictures.id.tolist()):
         shard, number = map(int, id_.split())
-        assert equal(stored.features(n), whole[shard].features(number))
+        assert equal(stored.features(n), whole[shard].features(number)) and equal(sent.features(n), stored.features(n))
     assert [place.tolist() for place in stored.places()] == [[0, 3, -1, 3, 4], [4, 7, 7, 12, 13]]
     assert stored.owner(np.array([2, 3, 4, 12])).tolist() == [0, 2, 4, 7]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from matcher.errors import MatcherError, UsageError
-from matcher.index_card import CARD_FILE, Card, check_numbers, check_rows, check_same_maker, digest, digest_file, read_card
+from matcher.index_card import CARD_FILE, Card, check_numbers, check_rows, check_same_maker, digest, digest_file, read_card, write_card
 from matcher.index_kinds import CODED, LISTS, SIGNS, copied, new_index, stored_ids, stored_rows, without_rows
 from matcher.index_lists import LIST_FILES, MappedLists, write_lists
 from matcher.index_ties import ABSENT, Drop, Found, search_settled
 from matcher.settings import IndexSettings
+from matcher.storage.aside import remove_temporaries, write_aside
 
 logger = logging.getLogger("matcher")
 
 CHUNK = 65_536  # rows turned to float32 at a time
 GPU_NEIGHBOURS = 2048  # faiss gives no more on a GPU
 INDEX_FILE, NAMES_FILE = "index.faiss", "names.json"
-PART = ".part"  # of the name of a file that is not whole yet
 
 
 class Index:
@@ -171,28 +171,33 @@ class Index:
         return self._ids.copy() if self._names is None else self._names[self._ids]
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes the index, its text ids if it has any, and last the card with their checksums."""
+        """Writes the index, its text ids if it has any, and last the card with their checksums. MatcherError if the disk refuses."""
         self._check_writable()
         place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        (place / CARD_FILE).unlink(missing_ok=True)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            (place / CARD_FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise MatcherError(f"cannot write the index in {place}: {error.strerror}") from error
+        remove_temporaries(place)
         files = [INDEX_FILE]
         if self.card.settings.on_disk and self.card.stored in LISTS:
             files += LIST_FILES
-            write_lists(self._searcher, place, suffix=PART)
+            write_lists(self._searcher, place)
             with without_rows(self._searcher):
-                faiss.write_index(self._searcher, str(place / (INDEX_FILE + PART)))
+                self._write_searcher(place / INDEX_FILE)
         else:
-            faiss.write_index(self._searcher, str(place / (INDEX_FILE + PART)))
-        for name in files:
-            os.replace(place / (name + PART), place / name)  # the old file may be mapped
+            self._write_searcher(place / INDEX_FILE)
         if self._names is not None:
-            (place / NAMES_FILE).write_text(json.dumps(self._names.tolist()), encoding="utf-8")
+            with write_aside(place / NAMES_FILE) as file:
+                file.write(json.dumps(self._names.tolist()).encode("ascii"))
             files.append(NAMES_FILE)
-        checksums = {name: digest_file(place / name) for name in files}
-        card = {**asdict(self.card), "rows": len(self), "faiss": faiss.__version__, "sha256": checksums}
-        (place / (CARD_FILE + PART)).write_text(json.dumps(card, indent=1), encoding="utf-8")
-        os.replace(place / (CARD_FILE + PART), place / CARD_FILE)
+        write_card(place, self.card, rows=len(self), files=files)
+
+    def _write_searcher(self, path: Path) -> None:
+        """Through Python's file, which tells of a full disk when it is closed too; faiss's own does not."""
+        with write_aside(path) as file:
+            faiss.write_index(self._searcher, faiss.PyCallbackIOWriter(file.write))
 
     @staticmethod
     def exists(folder: str | os.PathLike[str]) -> bool:

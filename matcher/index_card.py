@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from matcher.errors import MatcherError, StaleStageError
 from matcher.index_kinds import SIGNS
 from matcher.settings import IndexSettings
+from matcher.storage.sealed import read_sealed, write_sealed
 
 CARD_FILE = "card.json"
 
@@ -67,16 +69,22 @@ def check_same_maker(found: str, expected: str, what: str) -> None:
         raise StaleStageError(f"{what} was made by {found}, not by {expected}: build it again with this model and config")
 
 
+def write_card(folder: Path, card: Card, *, rows: int, files: Sequence[str]) -> None:
+    """Card, how many rows the index has, names of its files in the folder -> card.json, with their SHA-256."""
+    checksums = {name: digest_file(folder / name) for name in files}
+    write_sealed(folder / CARD_FILE, {**asdict(card), "rows": rows, "faiss": faiss.__version__, "sha256": checksums})
+
+
 def read_card(folder: Path) -> tuple[Card, dict[str, str]]:
     """Folder -> its card, and the SHA-256 of its files by name."""
+    if not (folder / CARD_FILE).is_file():
+        raise MatcherError(f"there is no index in {folder} (no {CARD_FILE}): build it first")
     try:
-        fields = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+        fields = read_sealed(folder / CARD_FILE)
         settings = IndexSettings(**fields["settings"])
         names = ("made_by", "stored", "dim", "dtype", "training")
         return Card(settings=settings, **{name: fields[name] for name in names}), dict(fields["sha256"])
-    except FileNotFoundError as error:
-        raise MatcherError(f"there is no index in {folder} (no {CARD_FILE}): build it first") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (MatcherError, ValueError, KeyError, TypeError) as error:
         raise MatcherError(f"the index in {folder} is damaged: {CARD_FILE} cannot be read ({error}); build it again") from error
 
 

@@ -19,23 +19,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matcher.index_kinds import copied, without_rows
+from matcher.storage.aside import write_aside
 
 CODES_FILE, IDS_FILE, SIZES_FILE = "codes.bin", "ids.bin", "sizes.npy"
 LIST_FILES = (CODES_FILE, IDS_FILE, SIZES_FILE)
 OFFSET_BITS = 32  # a place is the number of a list, then that of a row in it
 
 
-def write_lists(searcher: Any, folder: Path, *, suffix: str) -> None:
-    """The lists of a faiss index -> files in the folder, whose names end with the suffix."""
+def write_lists(searcher: Any, folder: Path) -> None:
+    """The lists of a faiss index -> files in the folder, each whole or not at all. MatcherError if the disk refuses."""
     lists, width = searcher.invlists, searcher.code_size
     sizes = np.array([lists.list_size(number) for number in range(lists.nlist)], dtype=np.int64)
     largest = max((int(ids_of(lists, number).max()) for number in np.flatnonzero(sizes).tolist()), default=0)
     dtype = np.uint32 if largest < 2**32 else np.uint64
-    with (folder / (CODES_FILE + suffix)).open("wb") as codes, (folder / (IDS_FILE + suffix)).open("wb") as ids:
+    with write_aside(folder / CODES_FILE) as codes, write_aside(folder / IDS_FILE) as ids:
         for number in np.flatnonzero(sizes).tolist():
             codes.write(np.asarray(faiss.rev_swig_ptr(lists.get_codes(number), int(sizes[number]) * width)).data)
             ids.write(ids_of(lists, number).astype(dtype).data)
-    with (folder / (SIZES_FILE + suffix)).open("wb") as file:
+    with write_aside(folder / SIZES_FILE) as file:
         np.save(file, sizes)
 
 

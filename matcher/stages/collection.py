@@ -31,9 +31,9 @@ from matcher.index import Index
 from matcher.index_shards import IndexShard, IndexShards
 from matcher.keypoint_file import FeatureShard, KeypointFile, StoredFeatures
 from matcher.settings import IndexSettings
-from matcher.storage.aside import read_json, write_json
 from matcher.storage.manifest import flatten
 from matcher.storage.records import read_extra, read_record
+from matcher.storage.sealed import read_sealed, write_sealed
 from matcher.types import Descriptors, Pictures, Text
 
 COLLECTION, FORMAT = "collection.json", 1
@@ -68,7 +68,7 @@ class Collection:
         place = Path(folder)
         if not is_collection(place):
             raise MatcherError(f"{place} is no collection (it has no {COLLECTION}): matcher add makes one")
-        said = read_json(place / COLLECTION)
+        said = read_sealed(place / COLLECTION)
         try:
             if said["format"] != FORMAT:
                 raise MatcherError(
@@ -80,7 +80,7 @@ class Collection:
 
     def write(self) -> None:
         """The moment at which a change is made: before it nothing has changed."""
-        write_json(self.folder / COLLECTION, {"format": FORMAT, "config": self.config, "shards": [asdict(shard) for shard in self.shards]})
+        write_sealed(self.folder / COLLECTION, {"format": FORMAT, "config": self.config, "shards": [asdict(shard) for shard in self.shards]})
 
     @property
     def fingerprint(self) -> str:

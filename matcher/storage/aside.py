@@ -18,14 +18,14 @@ TEMPORARY = re.compile(r"\.aside-[0-9a-f]{16}\.tmp")
 
 @contextmanager
 def write_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Path -> an open binary file in the same folder that takes the path's place when the block ends well.
+    """Path -> an open binary file, to write and to read again, in the same folder that takes the path's place when the block ends well.
 
     If the block fails, or the process dies, the path stays as it was. MatcherError if the disk refuses.
     """
     target = Path(path)
     temporary = target.with_name(f".aside-{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("x+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from matcher.errors import MatcherError
 from matcher.storage.aside import write_aside
 from matcher.storage.columns import from_arrow, to_arrow
+from matcher.storage.stamp import check_stamp, stamp
 from matcher.types import PairScores, Record
 
 R = TypeVar("R", bound=Record)
@@ -55,12 +56,13 @@ def write_record(path: PathLike, record: Record, *, metadata: Mapping[str, str] 
 
 
 def write_parquet(path: PathLike, table: pa.Table) -> None:
-    """Arrow table -> Parquet file with checksums; long rows of floats, which do not shrink, stay uncompressed."""
+    """Arrow table -> Parquet file with checksums, of its pages and of all of it (stamp.py); long rows of floats, which do not shrink, stay uncompressed."""
     lists = {f.name: pa.types.is_fixed_size_list(f.type) and f.type.list_size > 16 for f in table.schema}
     compression = {f"{name}.list.element" if long else name: "none" if long else "zstd" for name, long in lists.items()}
     words = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]
     with write_aside(path) as file:
         pq.write_table(table, file, compression=compression, use_dictionary=words, write_page_checksum=True)
+        stamp(file)
 
 
 def read_record(path: PathLike, kind: type[R]) -> R:
@@ -94,9 +96,11 @@ def read_metadata(path: PathLike) -> dict[str, str]:
 def opened(path: PathLike, kind: type[Record] | None) -> Iterator[pq.ParquetFile]:
     """Path -> open Parquet file of this record (None: of any); whatever goes wrong in the block names the path."""
     try:
-        with open(path, "rb") as raw, pq.ParquetFile(raw, page_checksum_verification=True) as file:
-            check_head(path, file.schema_arrow.metadata or {}, kind)
-            yield file
+        with open(path, "rb") as raw:
+            check_stamp(raw, path)
+            with pq.ParquetFile(raw, page_checksum_verification=True) as file:
+                check_head(path, file.schema_arrow.metadata or {}, kind)
+                yield file
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise MatcherError(f"cannot read {path}: {error.strerror}") from error
     except (OSError, pa.ArrowException, ValueError, LookupError) as error:

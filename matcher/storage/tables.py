@@ -19,6 +19,7 @@ from matcher.storage.aside import write_aside
 from matcher.storage.columns import to_arrow
 from matcher.storage.limits import check_size, read_parquet
 from matcher.storage.records import first_line, write_parquet
+from matcher.storage.stamp import check_stamp
 
 PathLike = str | os.PathLike[str]
 PARQUET_MAGIC = b"PAR1"
@@ -35,7 +36,8 @@ def read_table(path: PathLike, *, columns: Mapping[str, str] | None = None, opti
     try:
         with open(path, "rb") as file:
             is_parquet = file.read(4) == PARQUET_MAGIC
-            file.seek(0)
+            if is_parquet:
+                check_stamp(file, path)
             table = read_parquet(file, path) if is_parquet else read_csv(Path(path))
     except OSError as error:
         raise MatcherError(f"cannot read {path}: {error.strerror or first_line(error)}") from error

@@ -204,3 +204,24 @@ def test_failed_write_leaves_the_old_file(tmp_path):
 def test_unwritable_folder_is_named(tmp_path):
     with pytest.raises(MatcherError, match=r"cannot write .*gone.*e\.parquet"):
         write_record(tmp_path / "gone" / "e.parquet", Errors.empty())
+
+
+def test_any_changed_byte_is_refused(tmp_path):
+    path, believed = tmp_path / "e.parquet", 0
+    write_record(path, Errors.of([("a", "p", "s", "c", "m")]), extra={"note": np.array(["n"])})
+    data = path.read_bytes()
+    for at in range(len(data)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
+        try:
+            assert read_record(path, Errors).id.tolist() == ["a"] and read_extra(path).to_pydict() == {"note": ["n"]}
+            believed += 1
+        except MatcherError as error:
+            assert "e.parquet is damaged" in str(error)
+    assert believed == len(b"matchcrc")  # a change of the mark itself makes it a file without one
+
+
+def test_a_file_that_another_tool_wrote_anew_is_read(tmp_path):
+    path = tmp_path / "e.parquet"
+    write_record(path, Errors.of([("a", "p", "s", "c", "m")]))
+    pq.write_table(pq.read_table(path), path)
+    assert read_record(path, Errors).id.tolist() == ["a"]

@@ -197,7 +197,7 @@ class Index:
     def _write_searcher(self, path: Path) -> None:
         """Through Python's file, which tells of a full disk when it is closed too; faiss's own does not."""
         with write_aside(path) as file:
-            faiss.write_index(self._searcher, faiss.PyCallbackIOWriter(file.write))
+            faiss.write_index(self._searcher, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
     @staticmethod
     def exists(folder: str | os.PathLike[str]) -> bool:

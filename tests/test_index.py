@@ -1,4 +1,5 @@
 import json
+import resource
 
 import faiss
 import numpy as np
@@ -303,6 +304,28 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
             Index.load(tmp_path, made_by=MODEL)
     with pytest.raises(MatcherError, match="no index"):
         Index.load(tmp_path / "nowhere", made_by=MODEL)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_a_disk_without_room_is_told(tmp_path, kind):
+    index, (soft, hard) = build(kind, clustered(1000), on_disk=kind == "ivf"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        with pytest.raises(MatcherError, match=rf"cannot write {tmp_path}/(index\.faiss|codes\.bin): File too large"):
+            index.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+    index.save(tmp_path)
+    assert len(Index.load(tmp_path, made_by=MODEL)) == 1000
+
+
+def test_a_changed_setting_of_a_card_is_refused(tmp_path):
+    build("binary", clustered(3000)).save(tmp_path)
+    text = (tmp_path / "card.json").read_text()
+    (tmp_path / "card.json").write_text(text.replace('"stored": "binary"', '"stored": "cinary"'))
+    with pytest.raises(MatcherError, match=r"card\.json is damaged"):
+        Index.load(tmp_path, made_by=MODEL)
 
 
 def test_wrong_rows_and_ids_are_refused():

@@ -40,7 +40,7 @@ def killed_adds(bench: Bench, room: Path, *, count: int, seed: int) -> Row:
 
 
 def kill_often(row: Row, words: Callable[[Path], list[str]], is_same: Callable[[Path], bool], room: Path, *, count: int, seed: int) -> None:
-    """Words for a folder are begun and killed until one comes to its end; the last is let live. Then the folder must be whole."""
+    """Words for a folder are begun and killed until one comes to its end; the last is let live. Then all is there, and no more."""
     draw, began = random.Random(seed), time.monotonic()
     Running(words(room / "timed")).end()
     takes, number, killed = time.monotonic() - began, 0, 0
@@ -49,19 +49,22 @@ def kill_often(row: Row, words: Callable[[Path], list[str]], is_same: Callable[[
         while killed < count and Running(words(output)).kill_after(draw.uniform(0.05, 1) * takes):
             killed += 1
         code, said = Running(words(output)).end()
-        if code != 0 or not is_same(output):
-            row.lost.append(f"{output.name}: {code} {said}")
+        left = [path.name for path in output.rglob(".*")]
+        if code != 0 or left or not is_same(output):
+            row.lost.append(f"{output.name}: {code} {said} {left}")
     row.tried = killed
+
+
+def acts(bench: Bench, room: Path) -> list[tuple[str, Callable[..., tuple[int, str]], Callable[[Path], bool]]]:
+    """The verbs that write for hours: name, what begins them, and is the folder that they wrote as it should be?"""
+    return [("run", bench.run, bench.same), ("add", bench.add, lambda folder: bench.finds_the_same(folder, room / "found"))]
 
 
 def full_disks(bench: Bench, room: Path) -> Row:
     """Files may not grow beyond a size (RLIMIT_FSIZE): a clear refusal, and once there is room the same bytes."""
     row = Row("no room for a file (RLIMIT_FSIZE)")
     for limit in (0, 200, 5000, 40_000):
-        for verb, act, is_same in (
-            ("run", bench.run, bench.same),
-            ("add", bench.add, lambda folder: bench.finds_the_same(folder, room / "found")),
-        ):
+        for verb, act, is_same in acts(bench, room):
             output = room / f"{verb}{limit}"
             code, said = act(output, limit=limit)
             row.expect(code == 1 and is_clear(said, str(output)), f"{verb} {limit}: {code} {said}")
@@ -87,12 +90,13 @@ def small_disk(folder: Path, kilobytes: int, *, options: str = "") -> Iterator[b
 def small_disks(bench: Bench, room: Path) -> Row:
     """A file system that fills up on the way, and one that is read-only."""
     row = Row("a full, and a read-only, file system (tmpfs)")
-    for kilobytes, options in ((16, ""), (200, ""), (600, ""), (1000, ""), (4, ",ro")):
-        for act in (bench.run, bench.add):
+    for kilobytes, options in ((16, ""), (120, ""), (300, ""), (450, ""), (4, ",ro")):
+        for verb, act, is_same in acts(bench, room):
             with small_disk(room / "disk", kilobytes, options=options) as mounted:
                 if mounted:
                     code, said = act(room / "disk" / "out")
-                    row.expect(code == 1 and is_clear(said, str(room / "disk")), f"{act.__name__} {kilobytes}{options}: {code} {said}")
+                    clear = code == 1 and is_clear(said, str(room / "disk"))
+                    row.expect(clear or (code == 0 and is_same(room / "disk" / "out")), f"{verb} {kilobytes}{options}: {code} {said}")
     return row
 
 

@@ -173,6 +173,17 @@ def configs() -> Iterator[Kind]:
     yield Kind("config of run", mutated_yaml(texts("run/")), run)
     ablate = in_file("config.yaml", lambda file: parse("ablate", ["--config", str(file), *places, "--ground_truth", "t"]))
     yield Kind("config of ablate", mutated_yaml(texts("ablation/")), ablate)
+    yield Kind("config of training", mutated_yaml([*texts("descriptor/"), *texts("overlay/")]), in_file("config.yaml", read_training))
+
+
+def read_training(file: Path) -> None:
+    """As `matcher fit` reads it, up to where it would make what it names."""
+    from contextlib import redirect_stdout
+
+    from matcher.cli.training import train
+
+    with redirect_stdout(io.StringIO()):
+        train("fit", ["--config", str(file), "--data.photos", "p", "--output", str(file.parent), "--print_config"])
 
 
 def mutated_yaml(originals: list[bytes]) -> Callable[[random.Random], bytes]:

@@ -22,6 +22,7 @@ from matcher.settings import Strategy
 from matcher.stages.collection import DESCRIPTORS, INDEX, KEYPOINTS, PICTURES, Collection, Shard, index_made_by, is_collection
 from matcher.stages.describing import describe_set, descriptor_config
 from matcher.stages.job import Job
+from matcher.storage.aside import remove_temporaries
 from matcher.storage.columns import from_arrow
 from matcher.storage.lock import FolderLock, hold
 from matcher.storage.records import write_record
@@ -81,7 +82,9 @@ def hold_folder(folder: Path) -> FolderLock:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MatcherError(f"cannot make the folder {folder}: {error.strerror}; choose another --collection") from error
-    return hold(folder)
+    lock = hold(folder)
+    remove_temporaries(folder)
+    return lock
 
 
 def collection_config(strategy: Strategy) -> dict[str, Any]:

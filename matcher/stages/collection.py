@@ -80,7 +80,9 @@ class Collection:
 
     def write(self) -> None:
         """The moment at which a change is made: before it nothing has changed."""
-        write_sealed(self.folder / COLLECTION, {"format": FORMAT, "config": self.config, "shards": [asdict(shard) for shard in self.shards]})
+        write_sealed(
+            self.folder / COLLECTION, {"format": FORMAT, "config": self.config, "shards": [asdict(shard) for shard in self.shards]}
+        )
 
     @property
     def fingerprint(self) -> str:

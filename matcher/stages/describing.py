@@ -39,6 +39,7 @@ from matcher.shortlist.rules import check_rules
 from matcher.shortlist.similarity import PairSimilarity, compare_views
 from matcher.stages.collection import IMAGES, Collection, is_collection
 from matcher.stages.job import Job
+from matcher.storage.aside import remove_temporaries
 from matcher.storage.manifest import MANIFEST_NAME, refuse_stale
 from matcher.storage.records import read_extra, read_record, write_record
 from matcher.storage.stage import Stage
@@ -63,6 +64,7 @@ def describe_set(images: ImageSet, unread: Errors, folder: Path, *, side: Side, 
     """Images (N,), and those that could not be listed -> likewise."""
     folder.mkdir(parents=True, exist_ok=True)
     undecoded = describe_images(images, folder, side=side, strategy=strategy, job=job)
+    remove_temporaries(folder)
     errors = Errors.concat([unread, undecoded])
     write_record(folder / IMAGES, images, extra=images.extra)
     write_record(folder / ERRORS, errors)

@@ -22,7 +22,7 @@ from matcher.settings import Strategy
 from matcher.stages.collection import Collection, is_collection
 from matcher.stages.describing import ERRORS
 from matcher.stages.predicting import load_fusion
-from matcher.storage.aside import read_json, write_aside, write_json
+from matcher.storage.aside import read_json, remove_temporaries, write_aside, write_json
 from matcher.storage.lock import hold
 from matcher.storage.records import read_record, write_record
 from matcher.storage.stage import Stage
@@ -75,6 +75,7 @@ class RunFolder:
         except OSError as error:
             raise MatcherError(f"cannot make the folder {self.path}: {error.strerror}; choose another --output") from error
         self.lock = hold(self.path)
+        remove_temporaries(self.path)
         if not self.fresh and (self / TIMINGS).is_file():
             self.seconds = {name: float(seconds) for name, seconds in read_json(self / TIMINGS).items()}
         return self

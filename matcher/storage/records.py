@@ -56,7 +56,10 @@ def write_record(path: PathLike, record: Record, *, metadata: Mapping[str, str] 
 
 
 def write_parquet(path: PathLike, table: pa.Table) -> None:
-    """Arrow table -> Parquet file with checksums, of its pages and of all of it (stamp.py); long rows of floats, which do not shrink, stay uncompressed."""
+    """Arrow table -> Parquet file with checksums of its pages and of the whole (stamp.py).
+
+    Long rows of floats, which do not shrink, stay uncompressed.
+    """
     lists = {f.name: pa.types.is_fixed_size_list(f.type) and f.type.list_size > 16 for f in table.schema}
     compression = {f"{name}.list.element" if long else name: "none" if long else "zstd" for name, long in lists.items()}
     words = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]

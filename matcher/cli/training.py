@@ -29,7 +29,7 @@ from matcher.training.pace import Pace
 from matcher.training.pairs import PairTraining
 from matcher.training.predicting import WriteDescriptors, WritePairScores
 from matcher.training.publishing import Publish
-from matcher.training.slices import LAST, Slices
+from matcher.training.slices import LAST, Slices, check_whole
 
 CONFIG = "config.yaml"
 SWITCHES = {"fresh"}
@@ -88,6 +88,8 @@ class TrainingCLI(LightningCLI):
             self.go_on(config)
         elif self.subcommand and config.ckpt_path is None and (self.folder / LAST).exists():
             config.ckpt_path = str(self.folder / LAST)
+        if self.subcommand and config.ckpt_path is not None and Path(config.ckpt_path).is_file():
+            check_whole(Path(config.ckpt_path))
 
     def before_fit(self) -> None:
         """What several devices cannot do is told once, before there are several processes."""

@@ -161,6 +161,31 @@ def test_a_config_names_no_class_of_a_stranger(tmp_path, command, monkeypatch, s
     assert "evilmod" not in sys.modules
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_changed_byte_of_a_training_is_refused(tmp_path, command):
+    import torch
+
+    from matcher.training.slices import check_whole
+
+    path, weights = tmp_path / "last.ckpt", torch.arange(500)
+    torch.save({"weights": weights}, path)
+    check_whole(path)
+    data, same = path.read_bytes(), 0
+    for at in range(0, len(data), 7):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
+        try:
+            check_whole(path)
+            assert torch.equal(torch.load(path, weights_only=True)["weights"], weights)
+            same += 1
+        except (MatcherError, RuntimeError) as error:
+            assert "last.ckpt is damaged" in str(error) or "archive is corrupted" in str(error)  # torch's own words
+    assert same < len(data) // 14  # in gaps between the numbers
+    words = ["validate", "--config", "descriptor/smoke.yaml", "--data.photos", tmp_path, "--output", tmp_path]
+    path.write_bytes(data[:-1000])
+    code, _, err = command(*words)
+    assert code == 1 and "last.ckpt is damaged" in err
+
+
 def test_a_changed_byte_of_a_background_is_refused(tmp_path):
     from matcher.background import Background
 

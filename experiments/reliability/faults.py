@@ -13,7 +13,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,25 +27,26 @@ FUTURE = 4_000_000_000  # seconds: the year 2096
 def kills(bench: Bench, room: Path, *, count: int, seed: int) -> Row:
     """kill -9 at random moments of the whole run, as often as asked; runs that came to their end are compared and begun anew."""
     row = Row("kill -9 at a random moment of a run")
-    kill_often(row, bench.run_words, bench.same, room, count=count, seed=seed)
+    kill_often(row, bench.run_words, bench.same, room, within=bench.run_seconds, count=count, seed=seed)
     return row
 
 
 def killed_adds(bench: Bench, room: Path, *, count: int, seed: int) -> Row:
     """Likewise of `matcher add`: a search of the collection gives the bytes that one of an undisturbed collection gives."""
     row = Row("kill -9 at a random moment of an add")
-    kill_often(row, bench.add_words, lambda folder: bench.finds_the_same(folder, room / "found"), room, count=count, seed=seed)
+    is_same = acts(bench, room)[1][2]
+    kill_often(row, bench.add_words, is_same, room, within=bench.add_seconds, count=count, seed=seed)
     return row
 
 
-def kill_often(row: Row, words: Callable[[Path], list[str]], is_same: Callable[[Path], bool], room: Path, *, count: int, seed: int) -> None:
+def kill_often(
+    row: Row, words: Callable[[Path], list[str]], is_same: Callable[[Path], bool], room: Path, *, within: float, count: int, seed: int
+) -> None:
     """Words for a folder are begun and killed until one comes to its end; the last is let live. Then all is there, and no more."""
-    draw, began = random.Random(seed), time.monotonic()
-    Running(words(room / "timed")).end()
-    takes, number, killed = time.monotonic() - began, 0, 0
+    draw, number, killed = random.Random(seed), 0, 0
     while killed < count:
         output, number = room / f"killed{number}", number + 1
-        while killed < count and Running(words(output)).kill_after(draw.uniform(0.05, 1) * takes):
+        while killed < count and Running(words(output)).kill_after(draw.uniform(0.05, 1) * within):
             killed += 1
         code, said = Running(words(output)).end()
         left = [path.name for path in output.rglob(".*")]
@@ -101,9 +101,12 @@ def small_disks(bench: Bench, room: Path) -> Row:
 
 
 def caches(bench: Bench, room: Path, *, count: int, seed: int) -> Row:
-    """One changed byte in every entry of the cache: the same bytes come out."""
-    row, draw, cache = Row("a flipped byte in each entry of the cache"), random.Random(seed), room / "cache"
-    bench.run(room / "caching", "--cache", str(cache))
+    """Two runs at once on one cache, then one changed byte in every entry of it: the same bytes come out."""
+    row, draw, cache = Row("two runs on one cache, a flipped byte in each entry"), random.Random(seed), room / "shared"
+    shared = [Running(bench.run_words(room / f"shared{n}", "--cache", str(room / "shared"))) for n in range(2)]
+    for number, process in enumerate(shared):
+        code, said = process.end()
+        row.expect(code == 0 and bench.same(room / f"shared{number}"), said)
     for number in range(count):
         for file in sorted(cache.rglob("*.npz")):
             data = bytearray(file.read_bytes())
@@ -116,8 +119,8 @@ def caches(bench: Bench, room: Path, *, count: int, seed: int) -> Row:
 
 
 def twice(bench: Bench, room: Path) -> Row:
-    """Two at once in one folder: one does the work, the other is refused or comes after it; two runs on one cache both do."""
-    row = Row("two at once on one output, collection, cache")
+    """Two at once in one folder: one does the work, the other is refused or comes after it."""
+    row = Row("two at once on one output, one collection")
     for words, is_same in (
         (bench.run_words(room / "run"), lambda: bench.same(room / "run")),
         (bench.add_words(room / "add"), lambda: bench.finds_the_same(room / "add", room / "found")),
@@ -125,10 +128,6 @@ def twice(bench: Bench, room: Path) -> Row:
         ends = [process.end() for process in [Running(words) for _ in range(2)]]
         clear = all(code == 0 or (code == 1 and "is working in" in said) for code, said in ends)
         row.expect(clear and any(code == 0 for code, _ in ends) and is_same(), str(ends))
-    shared = [Running(bench.run_words(room / f"shared{n}", "--cache", str(room / "shared"))) for n in range(2)]
-    for number, process in enumerate(shared):
-        code, said = process.end()
-        row.expect(code == 0 and bench.same(room / f"shared{number}"), said)
     return row
 
 

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import sys
+import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -81,6 +82,8 @@ class Bench:
     """Pictures to run on; the folder of a run that nothing disturbed, a collection of the references, and the folder of a run on that."""
 
     room: Path
+    run_seconds: float  # what these took
+    add_seconds: float
 
     def run_words(self, output: Path, *more: str, references: Path | None = None) -> list[str]:
         places = ["--references", references or self.room / "references", "--output", output, *more]
@@ -132,11 +135,13 @@ def make_bench(room: Path, seed: int = 0) -> Bench:
         Image.fromarray(picture).save(room / "references" / f"r{number}.png")
         shown = picture[20:220, 40:300] if number < 4 else draw_scene(draw)
         Image.fromarray(shown).save(room / "queries" / f"q{number}.jpg", quality=85)
-    bench = Bench(room)
-    for code, said in (bench.run(room / "done"), bench.add(room / "added"), bench.run(room / "searched", references=room / "added")):
+    bench, clock = Bench(room, 0, 0), [time.monotonic()]
+    for act, output, more in ((bench.run, "done", {}), (bench.add, "added", {}), (bench.run, "searched", {"references": room / "added"})):
+        code, said = act(room / output, **more)
         if code:
             raise RuntimeError(said)
-    return bench
+        clock.append(time.monotonic())
+    return Bench(room, clock[1] - clock[0], clock[2] - clock[1])
 
 
 def draw_scene(draw: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import pytest
 
-FILES = 12
+FILES = 8
 NAMES = (
     *("picture PNG", "picture TIFF", "table of pictures .parquet", "table of pairs .csv", "list .txt"),
     *("record .parquet", "fusion .json", "stage manifest.json", "vectors .h5"),

@@ -28,7 +28,7 @@ def measure_growth(
     sizes: Sequence[int] = (100, 1_000, 10_000),
     queries: int = 60,
     methods: Sequence[Method] = METHODS,
-    config: str = str(ROOT / "experiments/run/keypoints.yaml"),
+    run_file: str = str(ROOT / "experiments/run/keypoints.yaml"),
     repeats: int = 3,
 ) -> None:
     """Run the methods on ever more references, and print a table of seconds, memory and bytes.
@@ -40,7 +40,7 @@ def measure_growth(
         sizes: numbers of references, growing
         queries: the first so many of the benchmark's
         methods: which of them to run
-        config: what `matcher run` is given as --config
+        run_file: what `matcher run` is given as --config; `--config` itself is a file of these arguments
         repeats: rounds; each starts with the next method; numbers are medians
     """
     check_request(methods, repeats)
@@ -56,7 +56,7 @@ def measure_growth(
             for number in range(repeats):
                 start = number % len(methods)
                 for method in [*methods[start:], *methods[:start]]:
-                    runs[method, size].append(run_method(method, bench, target, Path(config).resolve(), keep=False))
+                    runs[method, size].append(run_method(method, bench, target, Path(run_file).resolve(), keep=False))
                     seconds = runs[method, size][-1].cost.wall_s
                     logger.info("%s references, round %d: %s took %.1f s", f"{size:,}", number + 1, TITLES[method], seconds)
     page = render_growth(runs, queries=queries)

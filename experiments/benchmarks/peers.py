@@ -75,7 +75,7 @@ def compare_peers(
     *,
     output: str = "outputs/peers",
     methods: Sequence[Method] = METHODS,
-    config: str = str(ROOT / "experiments/run/keypoints.yaml"),
+    run_file: str = str(ROOT / "experiments/run/keypoints.yaml"),
     repeats: int = 1,
     resamples: int = 1000,
     seed: int = 0,
@@ -86,7 +86,7 @@ def compare_peers(
         benchmark: folder with queries/, references/, ground_truth.csv and perhaps edits.csv
         output: folder for table.md, results.json and each method's predictions and log
         methods: which of them to run
-        config: what `matcher run` is given as --config
+        run_file: what `matcher run` is given as --config; `--config` itself is a file of these arguments
         repeats: rounds; each starts with the next method, times are medians over rounds, accuracy is that of the first
         resamples: bootstrap resamples of the queries
         seed: of the resamples
@@ -101,7 +101,7 @@ def compare_peers(
         start = number % len(methods)
         for method in [*methods[start:], *methods[:start]]:
             logger.info("round %d of %d: %s ...", number + 1, repeats, TITLES[method])
-            runs[method].append(run_method(method, bench, target, Path(config).resolve(), keep=number == 0))
+            runs[method].append(run_method(method, bench, target, Path(run_file).resolve(), keep=number == 0))
             logger.info("round %d of %d: %s took %.1f s", number + 1, repeats, TITLES[method], runs[method][-1].cost.wall_s)
     truth = bench.folder / "ground_truth.csv"
     outcomes = []
@@ -122,13 +122,13 @@ def check_request(methods: Sequence[Method], repeats: int) -> None:
         raise UsageError(f"{' and '.join(lacking)} not installed: pip install -e '.[bench]'")
 
 
-def run_method(method: Method, bench: Benchmark, target: Path, config: Path, *, keep: bool) -> Run:
+def run_method(method: Method, bench: Benchmark, target: Path, run_file: Path, *, keep: bool) -> Run:
     """One method in a fresh process and an empty folder -> its run. ``keep``: its predictions are kept in ``target``."""
     log = target / f"{method}.log"
     with tempfile.TemporaryDirectory(prefix=f"peers_{method}_") as folder:
         predictions, timings = Path(folder, "predictions.csv"), Path(folder, "timings.json")
         if method == "matcher":
-            words = ["-m", "matcher", "run", "--config", str(config), *bench.pictures, "--output", folder]
+            words = ["-m", "matcher", "run", "--config", str(run_file), *bench.pictures, "--output", folder]
         else:
             words = [str(HERE / "peers" / f"{method}.py"), *bench.pictures, "--output", str(predictions)]
         cost = measure(TITLES[method], [sys.executable, *words], log=log, folder=ROOT)

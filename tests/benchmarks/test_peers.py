@@ -174,3 +174,9 @@ def test_time_ratio_pairs_the_rounds(script: Callable[[str], ModuleType]) -> Non
 def test_rows_are_a_markdown_table(script: Callable[[str], ModuleType]) -> None:
     lines = script("table").render_rows([["", "uAP"], ["pHash", "0.26"], ["b", "1"]]).splitlines()
     assert lines == ["|       |  uAP |", "| ----- | ---: |", "| pHash | 0.26 |", "| b     |    1 |"]
+
+
+def test_matcher_is_given_the_run_file(benchmark: Path, tmp_path: Path) -> None:
+    words = ["--benchmark", str(benchmark), "--output", str(tmp_path), "--methods", "[matcher]", "--run_file", "nosuch.yaml"]
+    done = run_peers(*words)
+    assert done.returncode == 1 and "there is no config" in (tmp_path / "matcher.log").read_text() + done.stderr

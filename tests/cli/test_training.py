@@ -155,7 +155,6 @@ def test_a_published_system_makes_a_step(command, photos, tmp_path, name):
     assert (code, out) == (0, ""), err
     assert [row["step"] for row in read_curves(tmp_path) if row["train_loss"]] == ["0"]
     assert (tmp_path / "model.safetensors").exists()
-    assert command("validate", *words)[0] == 0
 
 
 @pytest.mark.parametrize("name", CONFIGS)

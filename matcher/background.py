@@ -160,6 +160,8 @@ def make_background(
     settings = strategy.descriptor
     if settings is None:
         raise UsageError("a background is made of descriptors: set strategy.descriptor.backbone, or take --config run/full.yaml")
+    if Path(output).suffix != ".safetensors":
+        raise UsageError(f"--output {output} must end in .safetensors: a strategy takes other names for those that ship")
     images, _ = read_images(photos, "background", on_error="skip")
     drawn = np.sort(np.random.default_rng(seed).permutation(len(images))[:pictures])
     images = images.take(drawn)

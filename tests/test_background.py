@@ -181,6 +181,8 @@ def test_make_background_draws_by_seed(photos, tmp_path):
 def test_make_background_needs_a_descriptor_and_pictures(photos, tmp_path):
     with pytest.raises(UsageError, match=r"strategy\.descriptor"):
         make_background(photos, tmp_path / "out.safetensors", strategy=Strategy())
+    with pytest.raises(UsageError, match=r"must end in \.safetensors"):
+        make_background(photos, tmp_path / "out", strategy=STRATEGY)
     with pytest.raises(MatcherError, match="holds no picture that can be used"):
         make_background(photos / "bad.png", tmp_path / "out.safetensors", strategy=STRATEGY)
     with pytest.raises(ImageError):

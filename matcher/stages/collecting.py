@@ -47,6 +47,9 @@ def add_references(place: Place, folder: Path, *, strategy: Strategy, job: Job) 
     collection.refuse_other(config)
     images, unread = read_images(place, "references", on_error=job.on_error)
     chosen = images.take(find_new(images, collection))
+    removed = {id_ for shard in collection.shards for id_ in shard.removed}
+    if back := sorted(removed.intersection(chosen.id.tolist())):
+        log.warning("%d pictures come back that were removed, %s first: who wants them gone takes their files away too", len(back), back[0])
     for start in range(0, len(chosen), MOST):
         part = chosen.take(slice(start, start + MOST))
         collection = add_shard(part, unread if not start else Errors.empty(), collection, strategy=strategy, job=job)

@@ -118,7 +118,7 @@ def test_descriptors_and_thumbnails_meet_over_shards(library, files, table, sear
         run(library.queries, collect(tmp_path / "bare", [table(files[:2])], without, job), tmp_path / "out", strategy=strategy)
 
 
-def test_what_is_removed_is_as_if_it_had_never_been_there(files, table, searched, collected, tmp_path):
+def test_what_is_removed_is_as_if_it_had_never_been_there(files, table, searched, collected, tmp_path, caplog):
     collect(collected, [table(files[11:])], strategy_of(), Job(workers=1))
     gone = [files[1], files[3], *files[11:]]
     (tmp_path / "gone.csv").write_text("id\n" + "".join(f"{file.stem}\n" for file in gone))
@@ -128,7 +128,8 @@ def test_what_is_removed_is_as_if_it_had_never_been_there(files, table, searched
     assert searched(collected, strategy_of()) == searched(table([file for file in files if file not in gone]), strategy_of())
     with pytest.raises(MatcherError, match=rf"no picture with the id '{files[1].stem}' \(3 of 3 ids\)"):
         remove(tmp_path / "gone.csv", collected)
-    collect(collected, [table(files)], strategy_of(), Job(workers=1))  # those come back
+    collect(collected, [table(files)], strategy_of(), Job(workers=1))
+    assert f"2 pictures come back that were removed, {min(gone[0].stem, gone[1].stem)} first" in caplog.text
     assert len(Collection.read(collected)) == 12 and len(Collection.read(collected).shards) == 3
 
 

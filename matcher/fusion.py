@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 
 from matcher.errors import MatcherError
 from matcher.scoring.pair_model import SUREST
-from matcher.storage.aside import read_json, write_json
+from matcher.storage.sealed import read_sealed, write_sealed
 from matcher.types import PairScores
 
 Column = NDArray[np.float64]
@@ -81,11 +79,7 @@ class Fusion:
 
 def read_fusion(path: str | Path) -> Fusion:
     """JSON file -> the model in it. MatcherError if it is something else."""
-    content = read_json(path)
-    if isinstance(content, dict) and content.pop("sha256", digest := seal(content)) != digest:
-        raise MatcherError(
-            f"{path} is not what was written: copy it again, fit it again, or, if it was changed on purpose, take its line sha256 out"
-        )
+    content = read_sealed(Path(path))
     try:
         made = Fusion(**content)
         unknown = [name for name in made.weights if name not in TERMS]
@@ -107,14 +101,7 @@ def lacking(error: KeyError) -> MatcherError:
 
 def write_fusion(path: str | Path, fusion: Fusion) -> None:
     """Model -> JSON file."""
-    content = asdict(fusion)
-    write_json(Path(path), {**content, "sha256": seal(content)})
-
-
-def seal(content: dict[str, Any]) -> str:
-    """What a model's file holds, without its own checksum -> SHA-256."""
-    told = {name: value for name, value in content.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    write_sealed(Path(path), asdict(fusion))
 
 
 def fit(

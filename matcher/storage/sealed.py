@@ -25,7 +25,9 @@ def read_sealed(path: Path) -> Any:
     """
     content = read_json(path)
     if isinstance(content, dict) and content.pop(SEAL, digest := seal(content)) != digest:
-        raise MatcherError(f"{path} is damaged: it is not what was written")
+        raise MatcherError(
+            f"{path} is damaged: it is not what was written; make it again, or take {SEAL!r} out if it was changed on purpose"
+        )
     return content
 
 

@@ -32,6 +32,7 @@ class Backbone(nn.Module):
         mean, std: of the training pictures, (1, 3, 1, 1)
         dim: numbers in a feature
         width: numbers in a token, once ``read_tokens`` was called
+        turned: the network takes pictures, and gives maps, turned by 180 degrees, see ``models.inference``
     """
 
     mean: Tensor
@@ -55,15 +56,22 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1), persistent=False)
         self.width: int | None = None
+        self.turned = False
         with torch.inference_mode():
             self.dim = int(self.eval()(torch.zeros(1, 3, size, size)).shape[1])
 
     def forward(self, batch: Tensor) -> Tensor:
-        return self.reader.pooled(self.network, (batch - self.mean) / self.std)
+        return self.reader.pooled(self.network, self.normalise(batch))
+
+    def normalise(self, batch: Tensor) -> Tensor:
+        """Pictures as above -> as the network takes them."""
+        normal = (batch - self.mean).div_(self.std)
+        return normal.flip(2, 3) if self.turned else normal
 
     def tokens(self, batch: Tensor) -> Tensor:
         """Pictures as above -> (B, T, width): class token and registers (``prefix`` of them) first, then the places row by row."""
-        return self.reader.tokens(self.network, (batch - self.mean) / self.std)
+        tokens = self.reader.tokens(self.network, self.normalise(batch))
+        return tokens.flip(1) if self.turned else tokens
 
     @property
     def has_class(self) -> bool:

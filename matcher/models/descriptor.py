@@ -123,7 +123,7 @@ class Descriptor(Publishable, nn.Module):
             return np.empty((0, self.dim), dtype=np.float32)
         batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.backbone.mean.device)
         with evaluating(self):
-            return self(batch.permute(0, 3, 1, 2).float() / 255).float().cpu().numpy()
+            return self(batch.permute(0, 3, 1, 2).float().div_(255)).float().cpu().numpy()
 
     def pool(self, batch: Tensor) -> Tensor:
         """Pictures as above -> pooled rows (B, width)."""
@@ -139,7 +139,8 @@ class Descriptor(Publishable, nn.Module):
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode within the block; each module has its own mode back after it."""
     training = [module for module in model.modules() if module.training]
-    model.eval()
+    if training:
+        model.eval()
     try:
         yield
     finally:

@@ -14,12 +14,97 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def make_ready(model: Model, run: Callable[[Tensor], Any]) -> Model:
-    """Model in eval mode, on the CPU -> itself, its batch norms folded, channels last, on the GPU if there is one; no longer to be saved.
+    """Model in eval mode, on the CPU -> itself, faster, on the GPU if there is one; no longer to be saved or trained.
 
-    ``run``: what is done with pictures of the model's size; that shows which batch norm follows which convolution.
+    ``run``: what is done with pictures of the model's size; that shows which module follows which convolution.
     """
-    fold_batch_norms(model, lambda: run(torch.zeros(1, 3, model.size, model.size)))
-    return model.to(memory_format=torch.channels_last).to("cuda" if torch.cuda.is_available() else "cpu")
+    noise = torch.rand(1, 3, model.size, model.size, generator=torch.Generator().manual_seed(0))
+    fold_batch_norms(model, lambda: run(noise))
+    turn(model, lambda: run(noise))
+    model.to(memory_format=torch.channels_last)
+    if torch.cuda.is_available():
+        return model.to("cuda")
+    if torch.backends.mkldnn.is_available():
+        pack_convolutions(model, lambda: run(noise))
+    return model.eval()
+
+
+@torch.no_grad()
+def turn(model: nn.Module, run: Callable[[], Any]) -> int:
+    """Let a network whose strided convolutions pad as TensorFlow's do work on pictures turned by 180 degrees -> convolutions changed.
+
+    Such a convolution pads an even side by one row more behind than before, which torch does with a copy of every map. Turned, with its
+    kernel, it asks for one row more before, and that is what torch's own padding gives: the row too many behind is never reached.
+    Nothing is changed where the numbers would.
+    """
+    from timm.layers import Conv2dSame
+
+    backbone: Any = getattr(model, "backbone", None)
+    convs = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    if backbone is None or not any(isinstance(conv, Conv2dSame) for _, conv in convs):
+        return 0
+    before = run()
+    for name, conv in convs:
+        put(model, name, turn_convolution(conv))
+    backbone.turned = True
+    if torch.allclose(run(), before, rtol=0, atol=1e-4 * float(before.abs().max())):
+        return len(convs)
+    for name, conv in convs:
+        put(model, name, conv)
+    backbone.turned = False
+    return 0
+
+
+def turn_convolution(conv: nn.Conv2d) -> nn.Conv2d:
+    """Convolution -> the one for turned pictures, padded by half of its kernel on every side."""
+    height, width = conv.kernel_size
+    turned = nn.utils.skip_init(
+        nn.Conv2d,
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        stride=conv.stride,
+        padding=(conv.dilation[0] * (height // 2), conv.dilation[1] * (width // 2)),
+        dilation=conv.dilation,
+        groups=conv.groups,
+        bias=conv.bias is not None,
+    )
+    turned.weight, turned.bias = nn.Parameter(conv.weight.flip(2, 3), requires_grad=False), conv.bias
+    return turned.eval()
+
+
+class PackedConvolution(nn.Module):
+    """A convolution and the activation after it, in one call of oneDNN, the weights laid out for it once and not in each call."""
+
+    def __init__(self, conv: nn.Conv2d, activation: nn.Module | None) -> None:
+        super().__init__()
+        self.how = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
+        self.weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *self.how)
+        self.bias, self.then = conv.bias, ACTIVATIONS[type(activation)]
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.ops.mkldnn._convolution_pointwise(maps, self.weight, self.bias, *self.how, *self.then)
+
+
+ACTIVATIONS: dict[type, tuple[str, list[float], str]] = {  # as oneDNN calls them; no module: nothing is done
+    type(None): ("none", [], ""),
+    nn.ReLU: ("relu", [], ""),
+    nn.ReLU6: ("hardtanh", [0.0, 6.0], ""),
+}
+
+
+@torch.no_grad()
+def pack_convolutions(model: nn.Module, run: Callable[[], Any]) -> int:
+    """Lay out the weights of convolutions for oneDNN, with the activation that follows -> convolutions packed; for CPUs."""
+    names = {module: name for name, module in model.named_modules()}
+    pairs = dict(find_pairs(model, run, tuple(ACTIVATIONS)))
+    plain = [conv for conv in names if type(conv) is nn.Conv2d and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)]
+    for conv in plain:
+        activation = pairs.get(conv)
+        put(model, names[conv], PackedConvolution(conv, activation))
+        if activation is not None:
+            put(model, names[activation], nn.Identity())
+    return len(plain)
 
 
 def fold_batch_norms(model: nn.Module, run: Callable[[], Any]) -> int:
@@ -28,20 +113,19 @@ def fold_batch_norms(model: nn.Module, run: Callable[[], Any]) -> int:
     What is called more than once, or does not follow directly, stays as it is.
     """
     names = {module: name for name, module in model.named_modules()}
-    pairs = find_pairs(model, run)
+    pairs = find_pairs(model, run, (nn.BatchNorm2d,))
     for conv, norm in pairs:
         measured = norm.running_mean, norm.running_var, norm.eps
         weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *measured, norm.weight, norm.bias)
         conv.weight, conv.bias = weight.requires_grad_(False), bias.requires_grad_(False)
-        parent, _, child = names[norm].rpartition(".")
-        setattr(model.get_submodule(parent), child, getattr(norm, "act", nn.Identity()))  # timm's BatchNormAct2d brings its activation
+        put(model, names[norm], getattr(norm, "act", nn.Identity()))  # timm's BatchNormAct2d brings its activation
     return len(pairs)
 
 
 @torch.inference_mode()
-def find_pairs(model: nn.Module, run: Callable[[], Any]) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Run a model -> its convolutions and the batch norms that take what they give, in the order of the run."""
-    calls: list[tuple[nn.Module, Tensor]] = []  # convolutions and what they gave, batch norms and what they took
+def find_pairs(model: nn.Module, run: Callable[[], Any], kinds: tuple[type, ...]) -> list[tuple[nn.Conv2d, Any]]:
+    """Run a model -> its convolutions and the modules of those kinds that take what they give, in the order of the run."""
+    calls: list[tuple[nn.Module, Tensor]] = []  # convolutions and what they gave, the others and what they took
 
     def gave(module: nn.Module, _: object, output: Tensor) -> None:
         calls.append((module, output))
@@ -50,7 +134,7 @@ def find_pairs(model: nn.Module, run: Callable[[], Any]) -> list[tuple[nn.Conv2d
         calls.append((module, inputs[0]))
 
     hooks = [module.register_forward_hook(gave) for module in model.modules() if isinstance(module, nn.Conv2d)]
-    hooks += [module.register_forward_pre_hook(took) for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    hooks += [module.register_forward_pre_hook(took) for module in model.modules() if isinstance(module, kinds)]
     try:
         run()
     finally:
@@ -58,8 +142,14 @@ def find_pairs(model: nn.Module, run: Callable[[], Any]) -> list[tuple[nn.Conv2d
             hook.remove()
     called = [module for module, _ in calls]
     return [
-        (conv, norm)
-        for (conv, given), (norm, taken) in pairwise(calls)
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and given is taken
-        if called.count(conv) == called.count(norm) == 1
+        (conv, after)
+        for (conv, given), (after, taken) in pairwise(calls)
+        if isinstance(conv, nn.Conv2d) and isinstance(after, kinds) and given is taken
+        if called.count(conv) == called.count(after) == 1
     ]
+
+
+def put(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Another module under a name."""
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)

@@ -83,7 +83,7 @@ class PairModel(Publishable, nn.Module, ABC):
         """Views (B, size, size, 3) uint8 RGB -> what is kept of them, in a cache's type; computed in eval mode where the model lies."""
         batch = torch.from_numpy(np.ascontiguousarray(at_least_one(pixels))).to(self.device)
         with evaluating(self):
-            return self.pack(self.encode(batch.permute(0, 3, 1, 2).float() / 255))[: len(pixels)]
+            return self.pack(self.encode(batch.permute(0, 3, 1, 2).float().div_(255)))[: len(pixels)]
 
     @torch.inference_mode()
     def judge_views(self, query: Cached, reference: Cached) -> Verdict:

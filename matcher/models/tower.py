@@ -56,10 +56,10 @@ class Tower(nn.Module):
 
     def maps(self, pictures: Tensor) -> Tensor:
         """Pictures as above -> (B, channels, grid, grid)."""
-        pictures = (pictures - self.backbone.mean) / self.backbone.std
         network: Any = self.backbone.network
         options = {"stop_early": True, "intermediates_only": True, "output_fmt": "NCHW"}
-        return network.forward_intermediates(pictures, indices=[self.place], **options)[0]
+        found = network.forward_intermediates(self.backbone.normalise(pictures), indices=[self.place], **options)[0]
+        return found.flip(2, 3) if self.backbone.turned else found
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.maps(pictures).flatten(2).transpose(1, 2)

@@ -60,7 +60,7 @@ class EncodedViews:
         image_settings: ImageSettings,
     ) -> None:
         self.model, self.memory, self.folder, self.gate, self.image_settings = model, memory, folder, gate, image_settings
-        self.made_by = json.dumps([made_by, cv2.__version__, "format 2"])
+        self.made_by = json.dumps([made_by, cv2.__version__, "format 3"])
         self.kept: OrderedDict[str, Cached] = OrderedDict()
         self.lock = threading.Lock()  # held to look into ``kept`` or to change it
 

@@ -77,16 +77,16 @@ def name_work(model: PairModel, title: str, pairs: int) -> Work:
     return {f"{title}, {kept}": lambda: model.judge_views(ready[:pairs], ready[pairs:]), f"{title}, fresh views": judge_fresh}
 
 
-def time_rounds(work: Work, rounds: int) -> dict[str, np.ndarray]:
-    """Ways of working -> seconds of each in each round (rounds,), after one round that nobody counts."""
+def time_rounds(work: Work, rounds: int, *, clock: Callable[[], float] = time.perf_counter) -> dict[str, np.ndarray]:
+    """Ways of working -> seconds of each in each round (rounds,) by a clock, after one round that nobody counts."""
     for act in work.values():
         act()
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for number in range(rounds):
         for name in rotate(list(work), number):
-            started = time.perf_counter()
+            started = clock()
             work[name]()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
     return {name: np.array(values) for name, values in seconds.items()}
 
 
@@ -96,9 +96,9 @@ def rotate(names: list[str], number: int) -> Iterator[str]:
     yield from [*names[start:], *names[:start]]
 
 
-def render_rates(rates: dict[str, np.ndarray], *, unit: str) -> str:
-    """Pairs per second of each way in each round -> a table of medians, and of medians of the ratio to ``unit`` in the same round."""
-    lines = ["| | pairs/s | times as fast as " + unit + " |", "| --- | ---: | ---: |"]
+def render_rates(rates: dict[str, np.ndarray], *, unit: str, what: str = "pairs/s") -> str:
+    """``what`` of each way in each round -> a table of medians, and of medians of the ratio to ``unit`` in the same round."""
+    lines = [f"| | {what} | times as fast as {unit} |", "| --- | ---: | ---: |"]
     for name, values in rates.items():
         low, middle, high = median_interval(values / rates[unit])
         lines.append(f"| {name} | {np.median(values):.1f} | {middle:.2f} ({low:.2f} to {high:.2f}) |")

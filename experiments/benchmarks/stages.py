@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,15 +22,19 @@ from matcher.features import FeatureSet, describe_pictures
 from matcher.images.decode import decode, load, read_bytes
 from matcher.images.table import read_images
 from matcher.index import Index
+from matcher.models import checkpoint
+from matcher.models.cards import find_model
+from matcher.models.descriptor import Descriptor
 from matcher.models.sift import extract
 from matcher.scoring import sift
 from matcher.scoring.nearest import nearest_two
-from matcher.scoring.pair_model import load_pair_model
+from matcher.scoring.pair_model import ROOMS, load_pair_model
 from matcher.settings import DescriptorSettings, PairModelSettings, Strategy
 from matcher.shortlist.votes import vote
 
 H100_FLOPS, H100_BYTES = 67e12, 3.35e12  # a second: float32 outside the tensor cores, memory; from its data sheet
 TAPS = 1.6 * 2 ** (np.arange(5) / 3) * np.sqrt(2 ** (2 / 3) - 1) * 8 + 1  # of the five blurs of an octave, as OpenCV cuts them off
+AT_ONCE = 32  # views, and pairs of them, that the models are given
 SAMPLES, OPERATIONS = 1100, 60  # pixels under a descriptor on average, and what is done with each
 
 
@@ -139,26 +144,26 @@ def each(files: list[bytes], work: Callable[..., Any], limits: Any) -> None:
 
 
 def learned_stages() -> list[Stage]:
-    """The stages that run/full.yaml adds, with the weights that ship; operations are counted while they run."""
-    descriptor, model = (
-        load_model(DescriptorSettings(backbone="copydetect")),
-        load_pair_model(PairModelSettings(model="token_fusion/copydetect")),
-    )
+    """The stages that run/full.yaml adds, with the weights that ship; operations are counted while the models run as they were trained."""
+    described_by, judged_by = DescriptorSettings(backbone="copydetect"), PairModelSettings(model="token_fusion/copydetect")
+    descriptor, model = load_model(described_by), load_pair_model(judged_by)
+    plain_descriptor, plain_model = Descriptor.from_settings(described_by), checkpoint.load(find_model(judged_by.model, ROOMS))
     rng = np.random.default_rng(0)
-    views = rng.integers(0, 256, (32, descriptor.size, descriptor.size, 3), dtype=np.uint8)
-    sides = rng.integers(0, 256, (32, model.size, model.size, 3), dtype=np.uint8)
+    views = rng.integers(0, 256, (AT_ONCE, descriptor.size, descriptor.size, 3), dtype=np.uint8)
+    sides = rng.integers(0, 256, (AT_ONCE, model.size, model.size, 3), dtype=np.uint8)
     kept = model.encode_views(sides)
-    calls: dict[str, tuple[str, Callable[[], Any], Any, int]] = {
-        "descriptor": ("view", lambda: descriptor.describe(views), descriptor, views[0].nbytes),
-        "pair model, encode": ("view", lambda: model.encode_views(sides), model, sides[0].nbytes + kept[0].nbytes),
-        "pair model, judge": ("pair", lambda: model.judge_views(kept, kept[::-1]), model, 2 * kept[0].nbytes),
+    calls: dict[str, tuple[str, Any, Any, Callable[[Any], Any], int]] = {
+        "descriptor": ("view", descriptor, plain_descriptor, lambda network: network.describe(views), views[0].nbytes),
+        "pair model, encode": ("view", model, plain_model, lambda network: network.encode_views(sides), sides[0].nbytes + kept[0].nbytes),
+        "pair model, judge": ("pair", model, plain_model, lambda network: network.judge_views(kept, kept[::-1]), 2 * kept[0].nbytes),
     }
     found = []
-    for name, (item, work, network, moved) in calls.items():
+    for name, (item, network, plain, work, moved) in calls.items():
         with FlopCounterMode(display=False) as counter:
-            work()
-        weights = sum(parameter.nbytes for parameter in network.parameters())
-        found.append(Stage(name, item, counter.get_total_flops() / 32, moved + weights / 32, work, 32))
+            work(plain)
+        weights = sum(parameter.nbytes for parameter in plain.parameters())
+        flops = counter.get_total_flops() / AT_ONCE
+        found.append(Stage(name, item, flops, moved + weights / AT_ONCE, partial(work, network), AT_ONCE))
     return found
 
 

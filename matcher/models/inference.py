@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 Model = TypeVar("Model", bound=nn.Module)
+NOTHING: tuple[str, list[float], str] = "none", [], ""  # as oneDNN calls activations
+ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float], str]] = {
+    nn.ReLU: ("relu", [], ""),
+    nn.ReLU6: ("hardtanh", [0.0, 6.0], ""),
+}
 
 
 def make_ready(model: Model, run: Callable[[Tensor], Any]) -> Model:
@@ -80,17 +85,10 @@ class PackedConvolution(nn.Module):
         super().__init__()
         self.how = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *self.how)
-        self.bias, self.then = conv.bias, ACTIVATIONS[type(activation)]
+        self.bias, self.then = conv.bias, NOTHING if activation is None else ACTIVATIONS[type(activation)]
 
     def forward(self, maps: Tensor) -> Tensor:
         return torch.ops.mkldnn._convolution_pointwise(maps, self.weight, self.bias, *self.how, *self.then)
-
-
-ACTIVATIONS: dict[type, tuple[str, list[float], str]] = {  # as oneDNN calls them; no module: nothing is done
-    type(None): ("none", [], ""),
-    nn.ReLU: ("relu", [], ""),
-    nn.ReLU6: ("hardtanh", [0.0, 6.0], ""),
-}
 
 
 @torch.no_grad()
@@ -122,16 +120,18 @@ def fold_batch_norms(model: nn.Module, run: Callable[[], Any]) -> int:
     return len(pairs)
 
 
-@torch.inference_mode()
-def find_pairs(model: nn.Module, run: Callable[[], Any], kinds: tuple[type, ...]) -> list[tuple[nn.Conv2d, Any]]:
+@torch.no_grad()
+def find_pairs(model: nn.Module, run: Callable[[], Any], kinds: tuple[type[nn.Module], ...]) -> list[tuple[nn.Conv2d, Any]]:
     """Run a model -> its convolutions and the modules of those kinds that take what they give, in the order of the run."""
-    calls: list[tuple[nn.Module, Tensor]] = []  # convolutions and what they gave, the others and what they took
+    calls: list[
+        tuple[nn.Module, Tensor, int]
+    ] = []  # convolutions and what they gave, the others and what they took; how often it was changed
 
     def gave(module: nn.Module, _: object, output: Tensor) -> None:
-        calls.append((module, output))
+        calls.append((module, output, output._version))
 
     def took(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        calls.append((module, inputs[0]))
+        calls.append((module, inputs[0], inputs[0]._version))
 
     hooks = [module.register_forward_hook(gave) for module in model.modules() if isinstance(module, nn.Conv2d)]
     hooks += [module.register_forward_pre_hook(took) for module in model.modules() if isinstance(module, kinds)]
@@ -140,11 +140,11 @@ def find_pairs(model: nn.Module, run: Callable[[], Any], kinds: tuple[type, ...]
     finally:
         for hook in hooks:
             hook.remove()
-    called = [module for module, _ in calls]
+    called = [module for module, *_ in calls]
     return [
         (conv, after)
-        for (conv, given), (after, taken) in pairwise(calls)
-        if isinstance(conv, nn.Conv2d) and isinstance(after, kinds) and given is taken
+        for (conv, given, then), (after, taken, now) in pairwise(calls)
+        if isinstance(conv, nn.Conv2d) and isinstance(after, kinds) and given is taken and then == now
         if called.count(conv) == called.count(after) == 1
     ]
 

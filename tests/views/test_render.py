@@ -7,6 +7,7 @@ from PIL import Image
 from skimage import data
 
 from matcher.geometry import compose, covered_share, flip, from_box, identity, turn
+from matcher.views import render as rendering
 from matcher.views.render import render, render_many, render_with_mask
 
 FILL = (1, 200, 3)
@@ -140,6 +141,34 @@ def test_many_views_are_single_views(photo):
     assert many.shape == (3, 32, 32, 3)
     assert all((view == render(photo, frame, (32, 32))).all() for view, frame in zip(many, frames, strict=True))
     assert render_many(photo, frames[:0], (32, 32)).shape == (0, 32, 32, 3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_slices_are_what_the_warp_gives(draw):
+    h, w = draw.draw(st.integers(1, 60)), draw.draw(st.integers(1, 60))
+    size_hw = draw.draw(st.integers(1, 30)), draw.draw(st.integers(1, 30))
+    image, quarters, mirrored = noise(h, w), draw.draw(st.integers(0, 3)), draw.draw(st.booleans())
+    frame = compose(turn(quarters), flip() if mirrored else identity())
+    sliced = render(image, frame, size_hw)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "pick", lambda *_: None)
+        assert np.array_equal(render(image, frame, size_hw), sliced)
+
+
+def test_a_slice_is_a_copy_and_needs_its_pixels(photo):
+    whole = rendering.pick(photo, np.eye(3), photo.shape[:2])
+    assert np.array_equal(whole, photo) and not np.shares_memory(whole, photo)
+    assert rendering.pick(photo, rendering.shift(1, 0), photo.shape[:2]) is None  # reaches beyond the right edge
+    assert rendering.pick(photo, rendering.shift(0.5, 0), (9, 9)) is None
+    assert rendering.pick(photo, np.diag([2.0, 2.0, 1.0]), (9, 9)) is None
+
+
+def test_a_picture_is_shrunk_once_for_its_turns(photo, monkeypatch):
+    shrunk, resize = [], cv2.resize
+    monkeypatch.setattr(rendering.cv2, "resize", lambda image, size, **how: shrunk.append(size) or resize(image, size, **how))
+    render_many(photo[:400], [turn(quarters) for quarters in range(4)], (64, 64))
+    assert shrunk.count((128, 128)) == 1 and shrunk.count((64, 64)) == 4
 
 
 def test_very_long_pictures():

@@ -26,7 +26,7 @@ def make_ready(model: Model, run: Callable[[Tensor], Any]) -> Model:
     noise = torch.rand(1, 3, model.size, model.size, generator=torch.Generator().manual_seed(0))
     fold_batch_norms(model, lambda: run(noise))
     turn(model, lambda: run(noise))
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last).eval()
     if torch.cuda.is_available():
         return model.to("cuda")
     if torch.backends.mkldnn.is_available():
@@ -46,7 +46,10 @@ def turn(model: nn.Module, run: Callable[[], Any]) -> int:
 
     backbone: Any = getattr(model, "backbone", None)
     convs = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    if backbone is None or not any(isinstance(conv, Conv2dSame) for _, conv in convs):
+    same = [type(conv) is Conv2dSame for _, conv in convs]
+    if backbone is None or not any(same):
+        return 0
+    if not all(is_same or is_centred(conv) for is_same, (_, conv) in zip(same, convs, strict=True)):
         return 0
     before = run()
     for name, conv in convs:
@@ -60,22 +63,22 @@ def turn(model: nn.Module, run: Callable[[], Any]) -> int:
     return 0
 
 
+def half_kernel(conv: nn.Conv2d) -> tuple[int, ...]:
+    """Convolution -> rows and columns of padding that put its kernel's middle on the first pixel."""
+    return tuple(step * (side // 2) for step, side in zip(conv.dilation, conv.kernel_size, strict=True))
+
+
+def is_centred(conv: nn.Conv2d) -> bool:
+    """Whether that is how it pads, with zeros."""
+    return type(conv) is nn.Conv2d and conv.padding == half_kernel(conv) and conv.padding_mode == "zeros"
+
+
 def turn_convolution(conv: nn.Conv2d) -> nn.Conv2d:
     """Convolution -> the one for turned pictures, padded by half of its kernel on every side."""
-    height, width = conv.kernel_size
-    turned = nn.utils.skip_init(
-        nn.Conv2d,
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        stride=conv.stride,
-        padding=(conv.dilation[0] * (height // 2), conv.dilation[1] * (width // 2)),
-        dilation=conv.dilation,
-        groups=conv.groups,
-        bias=conv.bias is not None,
-    )
+    shape: Any = {"stride": conv.stride, "padding": half_kernel(conv), "dilation": conv.dilation, "groups": conv.groups}
+    turned = nn.utils.skip_init(nn.Conv2d, conv.in_channels, conv.out_channels, conv.kernel_size, bias=conv.bias is not None, **shape)
     turned.weight, turned.bias = nn.Parameter(conv.weight.flip(2, 3), requires_grad=False), conv.bias
-    return turned.eval()
+    return turned
 
 
 class PackedConvolution(nn.Module):
@@ -95,7 +98,7 @@ class PackedConvolution(nn.Module):
 def pack_convolutions(model: nn.Module, run: Callable[[], Any]) -> int:
     """Lay out the weights of convolutions for oneDNN, with the activation that follows -> convolutions packed; for CPUs."""
     names = {module: name for name, module in model.named_modules()}
-    pairs = dict(find_pairs(model, run, tuple(ACTIVATIONS)))
+    pairs = {conv: after for conv, after in find_pairs(model, run, tuple(ACTIVATIONS)) if type(after) in ACTIVATIONS}
     plain = [conv for conv in names if type(conv) is nn.Conv2d and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)]
     for conv in plain:
         activation = pairs.get(conv)
@@ -123,9 +126,7 @@ def fold_batch_norms(model: nn.Module, run: Callable[[], Any]) -> int:
 @torch.no_grad()
 def find_pairs(model: nn.Module, run: Callable[[], Any], kinds: tuple[type[nn.Module], ...]) -> list[tuple[nn.Conv2d, Any]]:
     """Run a model -> its convolutions and the modules of those kinds that take what they give, in the order of the run."""
-    calls: list[
-        tuple[nn.Module, Tensor, int]
-    ] = []  # convolutions and what they gave, the others and what they took; how often it was changed
+    calls: list[tuple[nn.Module, Tensor, int]] = []  # convolutions and what they gave, the others and what they took; its changes so far
 
     def gave(module: nn.Module, _: object, output: Tensor) -> None:
         calls.append((module, output, output._version))

@@ -109,6 +109,13 @@ def test_what_would_give_other_numbers_is_not_turned() -> None:
     assert torch.equal(model.backbone(pictures), before)
 
 
+def test_a_network_with_other_padding_is_not_turned() -> None:
+    model, pictures = nn.Module(), torch.rand(1, 3, 32, 32)
+    model.backbone = Strided().eval().requires_grad_(False)
+    model.backbone.other.padding = (0, 0)
+    assert turn(model, lambda: model.backbone(pictures)) == 0 and isinstance(model.backbone.same, Conv2dSame)
+
+
 @ON_CPU
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "mobilenetv4_conv_small", "test_vit"])
 def test_packed_convolutions_give_the_same_numbers(name: str) -> None:

@@ -29,7 +29,7 @@ def make_ready(model: Model, run: Callable[[Tensor], Any]) -> Model:
     model.to(memory_format=torch.channels_last).eval()
     if torch.cuda.is_available():
         return model.to("cuda")
-    if torch.backends.mkldnn.is_available():
+    if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):  # torch's own, not promised to stay
         pack_convolutions(model, lambda: run(noise))
     return model.eval()
 

@@ -305,19 +305,27 @@ class SiftSettings:
     """Keypoints of a picture (models/sift.py).
 
     Args:
+        kind: corners (of a pyramid, models/corners.py), or sift (OpenCV's SIFT, three times as slow)
         short_side: the short side, in pixels, that pictures are brought to first
         enlarge: small pictures are enlarged towards short_side by this factor at most
         keypoints: at most this many a picture, shared out over the scales, coarse ones first; 0 = none
-        contrast: OpenCV's contrastThreshold; low, because dark and blurred copies have little contrast
+        contrast: OpenCV's contrastThreshold, of sift; low, because dark and blurred copies have little contrast
     """
 
-    short_side: int = 220
+    kind: Literal["corners", "sift"] = "corners"
+    short_side: int = 260
     enlarge: float = 2.0
-    keypoints: int = 360
+    keypoints: int = 400
     contrast: float = 0.01
 
     def __post_init__(self) -> None:
         at_least(self, short_side=16, enlarge=1, keypoints=0, contrast=0)
+
+
+def of_one_kind(query: SiftSettings, reference: SiftSettings) -> None:
+    """UsageError if keypoints of one kind would be compared with those of the other."""
+    if query.kind != reference.kind and query.keypoints and reference.keypoints:
+        raise UsageError(f"keypoints of kind {query.kind} (queries) and {reference.kind} (references) cannot be compared: name one kind twice")
 
 
 @dataclass(frozen=True)
@@ -371,7 +379,7 @@ class ShortlistSettings:
     descriptor: list[NearestViews] = field(default_factory=lambda: [NearestViews()])
     always: int = 3
     support: float = 0.8
-    keypoints: int = 400
+    keypoints: int = 600
     neighbours: int = 5
     tried: int = 30
     tolerance: float = 0.05
@@ -414,6 +422,7 @@ class SecondLookSettings:
     def __post_init__(self) -> None:
         if not (self.query.keypoints and self.reference.keypoints):
             raise UsageError("a second look needs keypoints on both sides; to do without one, make it null")
+        of_one_kind(self.query, self.reference)
 
 
 @dataclass(frozen=True)
@@ -432,7 +441,7 @@ class SiftScorerSettings:
 
     ratio: float = 0.85
     matches: int = 250
-    tolerance: float = 0.03
+    tolerance: float = 0.04
     agreement_side: int = 96
     gpu: Literal["auto", "yes", "no"] = "auto"
     again: SecondLookSettings | None = None
@@ -555,7 +564,7 @@ class Strategy:
     """
 
     images: ImageSettings = field(default_factory=ImageSettings)
-    query_keypoints: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=270, keypoints=520))
+    query_keypoints: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=320, keypoints=600))
     reference_keypoints: SiftSettings = field(default_factory=SiftSettings)
     query_crop: CropSettings | None = None
     descriptor: DescriptorSettings | None = None
@@ -568,3 +577,4 @@ class Strategy:
 
     def __post_init__(self) -> None:
         at_least(self, answers=1)
+        of_one_kind(self.query_keypoints, self.reference_keypoints)

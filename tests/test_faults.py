@@ -12,6 +12,12 @@ from matcher.settings import Strategy
         ({"scorers": {"sift": {"again": {"doubt": {"least": 30}}}}}, "s.scorers.sift.again.doubt", "most must be at least 30, not 20.0"),
         ({"scorers": {"sift": {"again": {"query": {"keypoints": -4}}}}}, "s.scorers.sift.again.query", "keypoints must be at least 0"),
         ({"scorers": {"sift": {"again": {"query": {"keypoints": 0}}}}}, "s.scorers.sift.again", "a second look needs keypoints"),
+        (
+            {"scorers": {"sift": {"again": {"query": {"kind": "sift"}}}}},
+            "s.scorers.sift.again",
+            "keypoints of kind sift (queries) and corners",
+        ),
+        ({"query_keypoints": {"kind": "sift"}}, "s", "keypoints of kind sift (queries) and corners (references) cannot be compared"),
         ({"scorers": {"sift": {"again": {"doubt": {"least": float("nan")}}}}}, "s.scorers.sift.again.doubt", "least must be at least 0"),
         ({"scorers": {"pair_model": {"model": "a", "sure": -3, "doubt": {}}}}, "s.scorers.pair_model", "sure and doubt exclude each other"),
         ({"scorers": {"sift": {"again": True}}}, "s.scorers.sift.again", "must be keys and values, not True"),

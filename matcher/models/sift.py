@@ -1,4 +1,4 @@
-"""Keypoints: OpenCV's SIFT (Lowe 2004) described as RootSIFT (Arandjelovic and Zisserman 2012), and their mirror images.
+"""Keypoints: corners of a pyramid, or OpenCV's SIFT (Lowe 2004), as RootSIFT (Arandjelovic and Zisserman 2012); their mirror images.
 
 Points live on the picture's unit square. Where geometry needs equal units in x and y, they are stretched to
 *even units*: the longer side is 1 and the other one its share of it (:attr:`LocalFeatures.even`).
@@ -14,10 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from matcher.models import corners, gradients
 from matcher.settings import SiftSettings
 
 LOW_CONTRAST = 100  # levels of 255
 SPARE = 1.3  # times the wanted number of keypoints are described, to choose from; that costs less than a second pyramid
+CORNER = 6.0  # pixels of its level: the diameter of a corner, a third of what describes it
 LONGEST = 2000  # pixels; a picture as thin as a thread is not enlarged beyond this
 
 # The descriptor is 4 rows x 4 columns of cells with 8 directions each, in the keypoint's own axes. Mirroring a picture
@@ -66,20 +68,37 @@ def extract(image: NDArray[np.uint8], settings: SiftSettings) -> LocalFeatures:
     height, width = grey.shape
     shape_wh = np.array([width, height], dtype=np.float32) / max(width, height)
     grey = stretch(bring_to_size(grey, settings))
+    points, sizes, angles, raw = (by_corners if settings.kind == "corners" else by_opencv)(grey, settings)
+    order = np.random.default_rng(0).permutation(len(points))  # shuffled by a fixed seed, so that any prefix is a fair sample
+    points = np.divide(points + np.float32(0.5), grey.shape[::-1], dtype=np.float32)
+    sizes = np.divide(sizes, max(grey.shape), dtype=np.float32)
+    angles = np.mod(angles, 360, dtype=np.float32)
+    return LocalFeatures(points[order], sizes[order], angles[order], root_sift(raw[order]), shape_wh)
+
+
+# Points (K, 2) in pixels, counted from the first pixel's centre; sizes (K,) in pixels; angles (K,) in degrees; raw rows (K, 128).
+Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+
+def by_corners(grey: NDArray[np.uint8], settings: SiftSettings) -> Found:
+    """Grey (H, W) -> corners at many scales, and how gradients run around them."""
+    levels = corners.pyramid(grey)
+    places, of_level = corners.find(levels, settings.keypoints)
+    angles, raw = gradients.describe(levels, places, of_level)
+    scale = np.divide(grey.shape[::-1], [level.shape[::-1] for level in levels])[of_level]  # (K, 2)
+    points = ((places + 0.5) * scale - 0.5).astype(np.float32)
+    sizes = (CORNER * scale.mean(axis=1)).astype(np.float32)
+    return points, sizes, np.rad2deg(angles), raw
+
+
+def by_opencv(grey: NDArray[np.uint8], settings: SiftSettings) -> Found:
+    """Grey (H, W) -> OpenCV's SIFT."""
     sift = cv2.SIFT.create(nfeatures=round(SPARE * settings.keypoints), contrastThreshold=settings.contrast, enable_precise_upscale=True)
     found, raw = sift.detectAndCompute(grey, None) if settings.keypoints else ((), None)
-    if not found:
-        return LocalFeatures(
-            np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty(0, np.float32), np.empty((0, 128), np.uint8), shape_wh
-        )
     chosen = choose(found, settings.keypoints)
-    found, raw = [found[i] for i in chosen], np.asarray(raw, dtype=np.float32)[chosen]
-    height, width = grey.shape
-    centres: NDArray[np.float32] = np.array([k.pt for k in found], dtype=np.float32)  # OpenCV counts from these
-    points = np.divide(centres + np.float32(0.5), [width, height], dtype=np.float32)
-    sizes = np.array([k.size for k in found], dtype=np.float32) / max(width, height)
-    angles = np.mod([k.angle for k in found], 360).astype(np.float32)
-    return LocalFeatures(points, sizes, angles, root_sift(raw), shape_wh)
+    numbers = np.array([(*found[i].pt, found[i].size, found[i].angle) for i in chosen], dtype=np.float32).reshape(-1, 4)
+    rows = np.empty((0, 128), np.float32) if raw is None else np.asarray(raw, dtype=np.float32)[chosen]
+    return numbers[:, :2], numbers[:, 2], numbers[:, 3], rows
 
 
 def stretch(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -105,7 +124,7 @@ def choose(keypoints: Sequence[cv2.KeyPoint], count: int) -> list[int]:
     """Rows of the best keypoints over all octaves, coarse ones first: every octave may take half of what is left.
 
     Fine keypoints are many and die of blur, pixelation and shrinking; without a share of their own the coarse ones,
-    which survive these, would be crowded out. The result is shuffled by a fixed seed, so that any prefix is a fair sample.
+    which survive these, would be crowded out.
     """
     octaves = np.array([(k.octave + 128) % 256 - 128 for k in keypoints], dtype=np.int64)  # signed byte: -1 is the doubled picture
     responses = np.array([k.response for k in keypoints])
@@ -115,8 +134,7 @@ def choose(keypoints: Sequence[cv2.KeyPoint], count: int) -> list[int]:
         left = count - len(chosen)
         share = left if octave == octaves.min() else left // 2
         chosen += members[np.argsort(-responses[members], kind="stable")][:share].tolist()
-    order = np.random.default_rng(0).permutation(len(chosen))
-    return [chosen[i] for i in order]
+    return chosen
 
 
 def root_sift(raw: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -62,7 +62,7 @@ class Vlad(nn.Module):
 
 def keypoint_rows(picture: Pixels, size: int, keypoints: int) -> NDArray[np.float32]:
     """A picture -> RootSIFT rows (K, 128) of length 1."""
-    return extract(picture, SiftSettings(short_side=size, enlarge=1, keypoints=keypoints)).unit_rows
+    return extract(picture, SiftSettings(kind="sift", short_side=size, enlarge=1, keypoints=keypoints)).unit_rows
 
 
 def gather(rows: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.float32]:

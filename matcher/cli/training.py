@@ -20,16 +20,17 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from matcher.cli.allowed import guard_imports
-from matcher.cli.refusals import one_sentence
+from matcher.cli.refusals import content, one_sentence
 from matcher.cli.words import plain_words
 from matcher.cli.written import refuse_broken
 from matcher.errors import MatcherError, UsageError
 from matcher.training.job import TrainingJob
+from matcher.training.last_checkpoint import check_whole
 from matcher.training.pace import Pace
 from matcher.training.pairs import PairTraining
 from matcher.training.predicting import WriteDescriptors, WritePairScores
 from matcher.training.publishing import Publish
-from matcher.training.slices import LAST, Slices, check_whole
+from matcher.training.slices import LAST, Slices
 
 CONFIG = "config.yaml"
 SWITCHES = {"fresh"}
@@ -105,7 +106,7 @@ class TrainingCLI(LightningCLI):
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / CONFIG).write_text(yaml.safe_dump(asked, sort_keys=False), encoding="utf-8")
             return
-        begun = yaml.safe_load((self.folder / CONFIG).read_text(encoding="utf-8"))
+        begun = read_begun(self.folder)
         for part in ("model", "data"):
             if changed := first_difference(begun.get(part), asked.get(part), part):
                 raise UsageError(f"{self.folder} was begun with another {changed}; name another output, or say --fresh to begin anew")
@@ -139,6 +140,16 @@ class TrainingCLI(LightningCLI):
         if self.subcommand != "fit":
             return False
         return [TensorBoardLogger(self.folder, name="tensorboard", version=""), CSVLogger(self.folder, name="curves")]
+
+
+def read_begun(folder: Path) -> dict[str, Any]:
+    """Folder of a training that stopped -> the config it was begun with. MatcherError if that is not there."""
+    held = content(str(folder / CONFIG))
+    if not isinstance(held, dict):
+        raise MatcherError(
+            f"{folder} holds {LAST}, but no {CONFIG} that says what made it: put it back, name another --output, or say --fresh"
+        )
+    return held
 
 
 def first_difference(begun: Any, asked: Any, where: str) -> str:

@@ -101,6 +101,7 @@ class DescriptorTraining(ModelTraining):
         moved = {("objective." + name if name.startswith("memory.") else name): value for name, value in checkpoint["state_dict"].items()}
         own = self.state_dict().keys()
         checkpoint["state_dict"] = {n: value for n, value in moved.items() if n in own or not n.startswith("objective.")}
+        super().on_load_checkpoint(checkpoint)
 
     def configure_callbacks(self) -> list[Callback]:
         return [CollapseAlarm(self.alarm), *self.objective.callbacks()]

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from matcher.errors import UsageError
+from matcher.training.last_checkpoint import check_fits
 from matcher.training.schedule import learning_rate_share
 from matcher.training.settings import OptimiserSettings
 from matcher.training.shared_norms import share_norms
@@ -60,6 +61,11 @@ class ModelTraining(LightningModule):
             share_norms(self.model)
         if stage == "fit" and self.compiled:
             self.model.compile()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """MatcherError if the checkpoint is of another model, or of an optimiser of other weights."""
+        moved = parameter_groups(self.trained, self.optimiser.weight_decay) if self.trainer.training else ()
+        check_fits(self, moved, checkpoint, self.trainer.ckpt_path or "the checkpoint")
 
     def on_train_start(self) -> None:
         self.model.train()

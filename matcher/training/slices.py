@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import logging
 import signal
-import struct
 import threading
 import time
-import zlib
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-
-from matcher.errors import MatcherError
 
 log = logging.getLogger("matcher")
 LAST = "last.ckpt"
 AGREE_EVERY = 10  # steps after which several processes ask each other whether to stop or to save
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-def check_whole(checkpoint: Path) -> None:
-    """Checkpoint of a training -> nothing; MatcherError if a byte of it is not what was written. Torch does not look at its checksums."""
-    try:
-        with ZipFile(checkpoint) as archive:
-            damaged = archive.testzip()
-    except (BadZipFile, EOFError, OSError, RuntimeError, ValueError, struct.error, zlib.error) as error:
-        raise MatcherError(f"{checkpoint} is damaged or no checkpoint of a training ({error}): copy it again, or say --fresh") from error
-    if damaged is not None:
-        raise MatcherError(f"{checkpoint} is damaged in {damaged}: copy it again, or say --fresh")
 
 
 class Slices(Callback):

@@ -165,17 +165,17 @@ def test_a_config_names_no_class_of_a_stranger(tmp_path, command, monkeypatch, s
 def test_a_changed_byte_of_a_training_is_refused(tmp_path, command):
     import torch
 
-    from matcher.training.slices import check_whole
+    from matcher.training.last_checkpoint import check_whole
 
     path, weights = tmp_path / "last.ckpt", torch.arange(500)
-    torch.save({"weights": weights}, path)
+    torch.save({"state_dict": {"weights": weights}, "global_step": 1, "pytorch-lightning_version": "2"}, path)
     check_whole(path)
     data, same = path.read_bytes(), 0
     for at in range(0, len(data), 7):
         path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
         try:
             check_whole(path)
-            assert torch.equal(torch.load(path, weights_only=True)["weights"], weights)
+            assert torch.equal(torch.load(path, weights_only=True)["state_dict"]["weights"], weights)
             same += 1
         except (MatcherError, RuntimeError) as error:
             assert "last.ckpt is damaged" in str(error) or "failed reading zip archive" in str(error)  # torch's own words

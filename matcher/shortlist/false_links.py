@@ -8,7 +8,7 @@ Pareto distribution of what exceeds a high quantile (Pickands 1975), fitted by i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from matcher.background import Background
 from matcher.errors import MatcherError, UsageError
 from matcher.geometry import identity
 from matcher.metrics.bootstrap import Interval, percentile_interval
-from matcher.metrics.summary import show_interval
+from matcher.metrics.summary import align, show_interval
 from matcher.settings import DescriptorSettings
 from matcher.shortlist.similarity import compare_with
 from matcher.types import Descriptors, Float
@@ -39,6 +39,26 @@ class Threshold:
     similarity: Interval  # NaN = none is so rare: some strangers in this background are as alike as copies
     counted: bool  # false = extrapolated
 
+    @property
+    def reachable(self) -> bool:
+        return not np.isnan(self.similarity.value)
+
+    def cells(self) -> list[str]:
+        """What a table says of it."""
+        value, span = show_interval(self.similarity)
+        note = "out of reach" if not self.reachable else "" if self.counted else "extrapolated"
+        return ["in every query" if self.queries == 1 else f"in one of {self.queries:,}", value, span, note]
+
+
+NOTES: tuple[tuple[str, Callable[[Threshold], bool]], ...] = (
+    ("Trust similarities above that of the row you can live with.", lambda row: row.reachable),
+    ("extrapolated: rarer than these pairs show, by the shape of their tail", lambda row: row.reachable and not row.counted),
+    (
+        "out of reach: some strangers are as alike as copies, so no similarity makes chance so rare: let keypoints judge (run/full.yaml does)",
+        lambda row: not row.reachable,
+    ),
+)
+
 
 @dataclass(frozen=True)
 class FalseLinks:
@@ -53,13 +73,12 @@ class FalseLinks:
         return {"gallery": self.gallery, "pairs": self.pairs, "thresholds": rows}
 
     def __str__(self) -> str:
-        lines = [f"against {self.gallery:,} references, by {self.pairs:,} pairs of strangers: one false link at or above"]
-        for row in self.thresholds:
-            value, span = show_interval(row.similarity)
-            by = "" if row.counted else ", extrapolated"
-            by = ": none, some strangers of this background are as alike as copies" if np.isnan(row.similarity.value) else by
-            lines.append(f"  {value:7s}  {span:17s}  in {row.queries:,} quer{'y' if row.queries == 1 else 'ies'}{by}")
-        return "\n".join(lines)
+        many = f"{self.gallery:,} reference{'' if self.gallery == 1 else 's'}"
+        head = f"Against {many}, a query that is a copy of nothing finds one as alike as this by chance (descriptor_similarity):"
+        table = align(["how often", "at or above", "95 % interval", ""], [row.cells() for row in self.thresholds])
+        notes = [text for text, told in NOTES if any(told(row) for row in self.thresholds)]
+        counted = f"By {self.pairs:,} pairs of strangers, the background's pictures."
+        return "\n".join([head, "", table, "", counted, *notes])
 
 
 def expect_false_links(background: Background, settings: DescriptorSettings, *, gallery: int, seed: int = 0) -> FalseLinks:
@@ -86,7 +105,13 @@ def between_strangers(background: Background, settings: DescriptorSettings) -> t
         )
     queries, references, rest = (np.array_split(background.rows, 3)[n] for n in range(3))
     strangers = Background(rest, background.keys[:0], background.card)
-    seen = compare_with(strangers, as_views(queries), as_views(references), settings)
+    try:
+        seen = compare_with(strangers, as_views(queries), as_views(references), settings)
+    except UsageError as error:
+        raise MatcherError(
+            f"a third of the background's {len(background.rows):,} pictures normalises the others: {error}; make a larger one "
+            "(matcher background --pictures)"
+        ) from error
     cosine = seen.queries.rows.astype(np.float64) @ seen.references.rows.T
     return seen.length[:, None] * cosine - seen.penalty[:, None], float((seen.length - seen.penalty).max())
 

@@ -1,12 +1,14 @@
 """Strangers whose similarities are known: directions drawn evenly on a sphere."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import beta
 
 from matcher.background import Background
 from matcher.errors import MatcherError, UsageError
-from matcher.settings import DescriptorSettings
+from matcher.settings import DescriptorSettings, PostSettings, WhitenSettings
 from matcher.shortlist.false_links import between_strangers, expect_false_links, thresholds_of
 
 SETTINGS = DescriptorSettings(backbone="one", background="b", background_weight=0.0)
@@ -31,7 +33,13 @@ def test_thresholds_are_those_of_the_true_distribution():
         assert row.similarity.low <= row.similarity.value <= row.similarity.high
     values = [row.similarity.value for row in found.thresholds]
     assert values == sorted(values)
-    assert "one false link at or above" in str(found) and "extrapolated" in str(found) and found.as_dict()["gallery"] == 100
+    assert found.as_dict()["gallery"] == 100
+    head, _, names, *rows, _, by, trust, note = str(found).split("\n")
+    assert head.startswith("Against 100 references, a query that is a copy of nothing finds one as alike as this by chance")
+    assert names.split()[:4] == ["how", "often", "at", "or"] and "By 250,000 pairs of strangers" in by and "row you can live with" in trust
+    assert [row.endswith("extrapolated") for row in rows] == [False, False, True, True, True] and note.startswith("extrapolated: ")
+    assert rows[0].split()[:4] == ["in", "every", "query", f"{found.thresholds[0].similarity.value:.4f}"]
+    assert rows[4].startswith("in one of 10,000 ")
 
 
 def test_more_references_need_a_higher_threshold():
@@ -55,7 +63,14 @@ def test_a_background_that_repeats_itself_has_no_rare_threshold():
     some.rows[200:400] = some.rows[:200]
     last = expect_false_links(some, SETTINGS, gallery=1000).thresholds[-1]
     assert np.isnan(last.similarity.value)
-    assert "none, some strangers of this background are as alike as copies" in str(expect_false_links(some, SETTINGS, gallery=1000))
+    lines = str(expect_false_links(some, SETTINGS, gallery=1000)).split("\n")
+    assert ["in", "one", "of", "10,000", "-", "out", "of", "reach"] in map(str.split, lines) and lines[-1].startswith("out of reach: some strangers are as")
+
+
+def test_a_background_too_small_to_be_split_is_told_of():
+    whitened = replace(SETTINGS, post=PostSettings(whiten=WhitenSettings(dim=100)))
+    with pytest.raises(MatcherError, match="a third of the background's 300 pictures normalises the others: whiten to 100 numbers wants"):
+        expect_false_links(strangers(count=300, width=100), whitened, gallery=10)
 
 
 def test_extrapolation_meets_what_was_counted():

@@ -54,7 +54,7 @@ NOTES: tuple[tuple[str, Callable[[Threshold], bool]], ...] = (
     ("Trust similarities above that of the row you can live with.", lambda row: row.reachable),
     ("extrapolated: rarer than these pairs show, by the shape of their tail", lambda row: row.reachable and not row.counted),
     (
-        "out of reach: some strangers are as alike as copies, so no similarity makes chance so rare: let keypoints judge (run/full.yaml does)",
+        "out of reach: some strangers are as alike as copies, so no similarity makes chance so rare: let keypoints judge too",
         lambda row: not row.reachable,
     ),
 )

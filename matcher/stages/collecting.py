@@ -20,7 +20,7 @@ from matcher.index_kinds import LISTS, list_count
 from matcher.keypoint_file import write_keypoints
 from matcher.settings import Strategy
 from matcher.stages.collection import DESCRIPTORS, INDEX, KEYPOINTS, PICTURES, Collection, Shard, index_made_by, is_collection
-from matcher.stages.describing import describe_set, descriptor_config
+from matcher.stages.describing import ERRORS, describe_set, descriptor_config
 from matcher.stages.job import Job
 from matcher.storage.aside import remove_temporaries
 from matcher.storage.columns import from_arrow
@@ -114,7 +114,10 @@ def rows_of(images: ImageSet) -> Iterator[tuple[Any, ...]]:
 
 
 def add_shard(images: ImageSet, unread: Errors, collection: Collection, *, strategy: Strategy, job: Job) -> Collection:
-    """Images (N,) that are new -> the collection with a shard of them. What an earlier, stopped call has done is not done again."""
+    """Images (N,) that are new -> the collection with a shard of them. What an earlier, stopped call has done is not done again.
+
+    MatcherError if none of them can be used and the collection holds no others.
+    """
     number = 1 + max((int(shard.folder) for shard in collection.shards), default=-1)
     folder = collection.folder / f"{number:05d}"
     try:
@@ -124,7 +127,10 @@ def add_shard(images: ImageSet, unread: Errors, collection: Collection, *, strat
         describe_set(images, unread, folder, side="reference", strategy=strategy, job=replace(job, fresh=True))
     pictures, keypoints = Stage.load(folder / "pictures", Pictures).read(), Stage.load(folder / "keypoints", Keypoints)
     if not len(pictures):
-        log.warning("none of these %d pictures can be used: nothing was added", len(images))
+        told = f"none of these {len(images) + len(unread):,} references can be used: nothing was added, see {folder / ERRORS}"
+        if not collection.shards:
+            raise MatcherError(told)
+        log.warning("%s", told)
         return collection
     write_record(folder / PICTURES, pictures)
     write_keypoints(folder / KEYPOINTS, keypoints.parts(), pictures.keypoints)

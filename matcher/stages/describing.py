@@ -55,21 +55,29 @@ log = logging.getLogger("matcher")
 
 
 def describe_path(place: str | PathLike[str], folder: Path, *, side: Side, strategy: Strategy, job: Job) -> Path:
-    """Pictures at a place (see images.table) -> described in ``folder``, with the list of them and of the bad ones beside."""
+    """Pictures at a place (see images.table) -> described in ``folder``, with the list of them and of the bad ones beside.
+
+    MatcherError if none of them can be used; the list of the bad ones is written then too.
+    """
     images, unread = read_images(place, PLURAL[side], on_error=job.on_error)
-    return describe_set(images, unread, folder, side=side, strategy=strategy, job=job)
+    describe_set(images, unread, folder, side=side, strategy=strategy, job=job)
+    errors = read_record(folder / ERRORS, Errors)
+    if 0 < len(errors) == len(images) + len(unread):
+        told = f"none of the {len(errors):,} {PLURAL[side]} can be used, so there is nothing to compare, see {folder / ERRORS}"
+        raise MatcherError(f"{told}; the first: {errors.message[0]}")
+    return folder
 
 
 def describe_set(images: ImageSet, unread: Errors, folder: Path, *, side: Side, strategy: Strategy, job: Job) -> Path:
-    """Images (N,), and those that could not be listed -> likewise."""
+    """Images (N,), and those that could not be listed -> likewise, whatever can be used."""
     folder.mkdir(parents=True, exist_ok=True)
     undecoded = describe_images(images, folder, side=side, strategy=strategy, job=job)
     remove_temporaries(folder)
     errors = Errors.concat([unread, undecoded])
     write_record(folder / IMAGES, images, extra=images.extra)
     write_record(folder / ERRORS, errors)
-    if len(errors):
-        log.warning("%d of %d %s cannot be used, see %s", len(errors), len(images) + len(unread), PLURAL[side], folder / ERRORS)
+    if 0 < len(errors) < (count := len(images) + len(unread)):
+        log.warning("%d of %d %s cannot be used, see %s", len(errors), count, PLURAL[side], folder / ERRORS)
     return folder
 
 

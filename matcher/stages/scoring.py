@@ -18,13 +18,24 @@ from numpy.typing import NDArray
 from matcher.engine.once import Once
 from matcher.engine.shards import run_shards
 from matcher.errors import ImageError, MatcherError, UsageError
+from matcher.images.table import read_images
 from matcher.scoring import pair_model
 from matcher.scoring.judge import NAMES, Judge
 from matcher.scoring.pair_model import PairJudge
 from matcher.settings import PairModelSettings, Strategy
 from matcher.shortlist.rules import check_found
 from matcher.stages.collection import is_collection
-from matcher.stages.describing import ERRORS, Side, compare_descriptors, describe_path, load_crops, load_described, read_listed, refuse
+from matcher.stages.describing import (
+    ERRORS,
+    PLURAL,
+    Side,
+    compare_descriptors,
+    describe_set,
+    load_crops,
+    load_described,
+    read_listed,
+    refuse,
+)
 from matcher.stages.job import Job
 from matcher.stages.predicting import LOGIT
 from matcher.storage.columns import from_arrow, to_arrow
@@ -77,7 +88,8 @@ def described(place: Place, side: Side, output: Path, strategy: Strategy, job: J
     folder = Path(place)
     if (folder / "keypoints" / MANIFEST_NAME).is_file() or is_collection(folder):
         return folder
-    return describe_path(place, output.with_name(f"{output.name}_{side}"), side=side, strategy=strategy, job=job)
+    images, unread = read_images(place, PLURAL[side], on_error=job.on_error)
+    return describe_set(images, unread, output.with_name(f"{output.name}_{side}"), side=side, strategy=strategy, job=job)
 
 
 def read_pairs(path: Path) -> pa.Table:

@@ -160,8 +160,10 @@ def test_what_is_there_is_left_and_what_clashes_is_refused(library, files, table
 def test_bad_pictures_are_listed_and_tried_again(files, tmp_path, job, caplog):
     folder = tmp_path / "photos"
     folder.mkdir()
-    shutil.copy(files[0], folder / "good.png")
     (folder / "bad.png").write_bytes(files[1].read_bytes()[:50])
+    with pytest.raises(MatcherError, match=r"none of these 1 references can be used: nothing was added, see .*errors\.parquet"):
+        add(folder, tmp_path / "collection", strategy=strategy_of(), job=job)
+    shutil.copy(files[0], folder / "good.png")
     collection = collect(tmp_path / "collection", [folder], strategy_of(), job)
     assert len(Collection.read(collection)) == 1 and "1 of 2 references cannot be used" in caplog.text
     collect(collection, [folder], strategy_of(), job)

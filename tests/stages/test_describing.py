@@ -92,10 +92,13 @@ def test_a_side_without_one_good_picture(library, command, tmp_path, side):
     places = {"queries": good, "references": good} | {side: bad}
     words = [f"--{name}={place}" for name, place in places.items()]
     code, printed, complaint = command("run", *words, "--output", tmp_path / "out", "--quiet")
-    assert code == 0, complaint
-    assert "0 of" in printed and "1 could not be used" in printed
-    assert (tmp_path / "out" / "predictions.csv").read_text() == "query_id,reference_id,score\n"
-    assert read_record(tmp_path / "out" / "errors.parquet", Errors).code.tolist() == ["unsupported"]
+    listed = tmp_path / "out" / side / "errors.parquet"
+    assert code == 1 and not printed and len(complaint.splitlines()) == 1
+    assert f"none of the 1 {side} can be used, so there is nothing to compare, see {listed}; the first: {bad / 'bad.jpg'}" in complaint
+    assert read_record(listed, Errors).code.tolist() == ["unsupported"]
+    shutil.copy(library.queries / "half.png", bad)
+    code, printed, complaint = command("run", *words, "--output", tmp_path / "out", "--quiet", "--fresh")
+    assert code == 0 and "1 could not be used" in printed and f"1 of 2 {side} cannot be used" in complaint
 
 
 def test_a_place_without_pictures(library, command, tmp_path):

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from matcher.errors import ImageError, UsageError
+from matcher.errors import ImageError, MatcherError, UsageError
 from matcher.geometry import Array, compose
 from matcher.images.decode import load
 from matcher.models.cards import find_checkpoint, read_card
 from matcher.settings import DescriptorSettings, ImageSettings
-from matcher.shipped import shipped_room
+from matcher.shipped import shipped
 from matcher.types import Descriptors, Errors, Views
 from matcher.views.choose import FOUND, OVERLAYS, PROPOSALS
 from matcher.views.overlays import find_overlays
@@ -260,9 +260,17 @@ def card_digest(path: Path) -> str:
 
 
 def weights_path(name: str, room: str) -> Path:
-    """A safetensors file, or the bare name of one in checkpoints/ROOM -> its path, whether or not it is there."""
+    """A safetensors file, whether or not it is there, or the bare name of one in checkpoints/ROOM -> its path.
+
+    MatcherError if there is none of that bare name.
+    """
     path = Path(name).expanduser()
-    return path if path.suffix == ".safetensors" else shipped_room("checkpoints") / room / f"{name}.safetensors"
+    if path.suffix == ".safetensors":
+        return path
+    try:
+        return shipped("checkpoints", f"{room}/{name}.safetensors")
+    except MatcherError as error:
+        raise MatcherError(f"{room} {name!r} is no file that ends in .safetensors, and {error}") from error
 
 
 def digest(content: bytes) -> str:

@@ -1,9 +1,13 @@
-"""What a person wrote for a dataclass of settings -> the innermost key that does not fit, and why. The parser's own words say less."""
+"""What a person wrote and nothing fits -> which key of a dataclass of settings, and why; which name was probably meant.
+
+The parser's own words say less.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
+from difflib import get_close_matches
 from typing import Any, get_args, get_origin, get_type_hints
 
 from matcher.errors import UsageError
@@ -15,6 +19,12 @@ class Fault(Exception):
     def __init__(self, key: str, said: str | None) -> None:
         super().__init__(key, said)
         self.key, self.said = key, said
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A name that there is not, and those that there are -> ``; did you mean A?``, or nothing if none is spelt alike."""
+    found = get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def find_fault(cls: type, content: Any, key: str) -> Fault | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from matcher.errors import MatcherError
+from matcher.faults import suggest
 
 PACKAGE = Path(__file__).resolve().parent
 Kind = Literal["checkpoints", "experiments"]
@@ -17,7 +18,8 @@ def shipped(kind: Kind, name: str = "") -> Path:
     path = room / name
     if not path.exists() or not path.resolve().is_relative_to(room.resolve()):
         beside = [other for other in shipped_names(kind) if Path(other).parent == Path(name).parent]
-        raise MatcherError(f"matcher comes with no {kind}/{name}; there are: {', '.join(beside or shipped_names(kind)) or 'none'}")
+        there = ", ".join(beside or shipped_names(kind)) or "none"
+        raise MatcherError(f"matcher comes with no {kind}/{name}; there are: {there}{suggest(name, beside)}")
     return path
 
 

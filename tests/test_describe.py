@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from matcher.describe import Looks, describe_views, in_order, load_model, made_by, weights_path
-from matcher.errors import UsageError
+from matcher.errors import MatcherError, UsageError
 from matcher.geometry import compose, from_box, to_box, turn
 from matcher.images.table import ImageSet
 from matcher.models import checkpoint
@@ -219,8 +219,11 @@ def test_folders_of_weights_are_named_by_their_content(tmp_path):
 
 
 def test_bare_names_lie_in_the_checkpoints():
-    assert weights_path("a", "overlay").parts[-3:] == ("checkpoints", "overlay", "a.safetensors")
+    assert weights_path("copydetect", "overlay").parts[-3:] == ("checkpoints", "overlay", "copydetect.safetensors")
     assert str(weights_path("b/c.safetensors", "overlay")) == "b/c.safetensors"
+    told = r"background 'copydetec' is no file that ends in \.safetensors, and .*; did you mean background/copydetect\."
+    with pytest.raises(MatcherError, match=told):
+        weights_path("copydetec", "background")
 
 
 def test_an_ensemble_is_named_by_its_members_and_what_they_see():

@@ -2,7 +2,7 @@ from dataclasses import asdict
 
 import pytest
 
-from matcher.faults import find_fault
+from matcher.faults import find_fault, suggest
 from matcher.settings import Strategy
 
 
@@ -52,3 +52,8 @@ def test_the_innermost_key_that_does_not_fit(content, key, said):
 )
 def test_no_fault_where_none_is(content):
     assert find_fault(Strategy, content, "s") is None
+
+
+def test_a_name_spelt_alike_is_offered_and_no_other():
+    assert suggest("keypoint", iter(["full", "keypoints", "d2lv"])) == "; did you mean keypoints?"
+    assert suggest("keypoint", ["full", "d2lv"]) == suggest("keypoint", []) == ""

@@ -24,6 +24,11 @@ def test_what_does_not_exist_is_refused_with_what_does():
         shipped("experiments", "run/nothing.yaml")
 
 
+def test_the_name_that_was_meant_is_offered():
+    with pytest.raises(MatcherError, match=r"no checkpoints/fusion/keypoint\.json; there are: .*; did you mean fusion/keypoints\.json\?$"):
+        shipped("checkpoints", "fusion/keypoint.json")
+
+
 def test_names_do_not_leave_the_room():
     with pytest.raises(MatcherError, match="comes with no"):
         shipped("experiments", "../setup.cfg")

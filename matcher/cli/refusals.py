@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -13,10 +12,10 @@ from typing import Any, get_type_hints
 import yaml
 
 from matcher.cli.allowed import ALLOWED, VARIABLE
+from matcher.cli.meant import known_classes, nearest, nearest_config
 from matcher.cli.verbs import POSITIONAL
 from matcher.cli.words import config_files
-from matcher.faults import dataclasses_in
-from matcher.shipped import shipped_names
+from matcher.faults import dataclasses_in, suggest
 from matcher.storage.yaml_files import LONGEST, parse_yaml
 
 WHERE = re.compile(r'(?:Parser key "|argument --)([\w.]+)')
@@ -31,6 +30,7 @@ INNER = re.compile(r"NestedArg\(key='(.+?)', val=(.+)\)")
 PLAIN = ((r"<class '(?:\w+\.)*(\w+)'>", r"\1"), (r"(?:typing\.)?Literal\[(.*?)\]", r"one of \1"), ("NoneType", "null"))
 NO_FILE = re.compile(r"File does not exist: '(.+)'")
 NO_CLASS = re.compile(r"path but (\S+) either not accessible or invalid")
+NO_ATTRIBUTE = re.compile(r"class_path '([\w.]+)':\s+(?:module '[\w.]+' has no attribute|No module named)")
 DENIED = re.compile(r"Importing '([^']+)' is not allowed")
 REQUIRED = re.compile(r"the following arguments are required: (.*)")
 
@@ -47,14 +47,15 @@ def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[typ
         dashes = "" if function.__name__ in POSITIONAL else "--"
         return f"still needed: {', '.join(dashes + name for name in missing[1].split(', '))}"
     if missing := NO_FILE.search(message):
-        names = [f"experiments/{name}" for name in shipped_names("experiments") if name.endswith(".yaml")]
-        return f"there is no config {missing[1]}; matcher comes with {', '.join(names)}"
-    if missing := NO_CLASS.search(message):
-        return f"{where}: there is no class {missing[1]}{in_file(where, words, missing[1])}"
+        return f"there is no config {missing[1]}{nearest_config(missing[1], words)}"
+    if missing := NO_ATTRIBUTE.search(message) or NO_CLASS.search(message):
+        place = in_file(where, words, missing[1]) or in_file(f"{where}.class_path", words, missing[1])
+        return f"{where}: there is no class {missing[1]}{place}{suggest(missing[1], known_classes(message))}"
     if denied := DENIED.search(message):
+        place = in_file(where, words, denied[1]) or in_file(f"{where}.class_path", words, denied[1])
         return (
-            f"{where}: {denied[1]} may not be named{in_file(where, words, denied[1])}: configs name classes of {', '.join(ALLOWED)}; "
-            f"whoever trusts this one says {VARIABLE}={denied[1]}"
+            f"{where}: {denied[1]} may not be named{place}: configs name classes of {', '.join(ALLOWED)}; "
+            f"whoever trusts this one says {VARIABLE}={denied[1]}{suggest(denied[1], known_classes(message))}"
         )
     if (kinds := KINDS.findall(message)) and (value := VALUE.search(message)):
         if inner := INNER.search(message):
@@ -89,17 +90,6 @@ def nested_keys(cls: type, prefix: str) -> Iterator[str]:
         yield prefix + field.name
         for inner in dataclasses_in(hints[field.name]):
             yield from nested_keys(inner, f"{prefix}{field.name}.")
-
-
-def nearest(key: str, known: Sequence[str]) -> str:
-    """The key that was probably meant: one that it begins, one spelt alike, or one of the same name elsewhere."""
-    if key in known:  # an argument without a flag
-        return f"; give {key} without a flag"
-    last = key.rpartition(".")[2]
-    begun = [name for name in known if name.startswith(key)]
-    alike = get_close_matches(key, known, n=1, cutoff=0.7)
-    elsewhere = [name for name in known if name.rpartition(".")[2] == last]
-    return f"; did you mean {found[0]}?" if (found := begun or alike or elsewhere) else ""
 
 
 def plain_kind(kind: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from matcher.cli.refusals import content, in_file, known_keys, nearest
+from matcher.cli.meant import nearest
+from matcher.cli.refusals import content, in_file, known_keys
 from matcher.cli.verbs import STRATEGY
 from matcher.cli.words import config_files
 from matcher.errors import UsageError

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from matcher.errors import MatcherError, UsageError
+from matcher.faults import suggest
 from matcher.shipped import shipped_names, shipped_room
 from matcher.storage.aside import parse_json
 
@@ -74,7 +75,7 @@ def find_checkpoint(backbone: str) -> Path | None:
         return shipped_room("checkpoints") / "descriptor" / f"{backbone}{SUFFIX}"
     raise UsageError(
         f"backbone {backbone!r} is neither timm:NAME, nor transformers:NAME, nor a folder that exists, nor a file {SUFFIX}, "
-        f"nor one of checkpoints/descriptor (there: {', '.join(known) or 'none'})"
+        f"nor one of checkpoints/descriptor (there: {', '.join(known) or 'none'}){suggest(backbone, known)}"
     )
 
 
@@ -94,7 +95,7 @@ def find_model(name: str, rooms: Sequence[str]) -> Path:
         raise UsageError(f"model {name!r} may be {' or '.join(found)}: name it with its folder")
     raise UsageError(
         f"model {name!r} is neither a file {SUFFIX}, nor a folder that save_pretrained wrote, "
-        f"nor one of {', '.join(f'checkpoints/{room}' for room in rooms)} (there: {', '.join(known) or 'none'})"
+        f"nor one of {', '.join(f'checkpoints/{room}' for room in rooms)} (there: {', '.join(known) or 'none'}){suggest(name, known)}"
     )
 
 

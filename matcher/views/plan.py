@@ -38,6 +38,7 @@ from functools import cache
 import numpy as np
 
 from matcher.errors import UsageError
+from matcher.faults import suggest
 from matcher.geometry import Array, compose, flip, from_box, identity, turn
 from matcher.types import Views
 
@@ -84,7 +85,7 @@ def members(part: str, name: str) -> list[str]:
         return [part]
     known = sorted({*groups(), *(view for view in single_views() if not view[-1].isdigit() or view.startswith("turn"))})
     names = f"{', '.join(known)}, cells like half_grid_1_2, and any of them joined by +"
-    raise UsageError(f"there is no view named {part!r} (in {name!r}); the names are {names}")
+    raise UsageError(f"there is no view named {part!r} (in {name!r}); the names are {names}{suggest(part, known)}")
 
 
 @cache

@@ -195,6 +195,11 @@ def test_what_is_missing_is_named():
     assert refusal("--queries", "a") == "still needed: --references, --output"
 
 
+@pytest.mark.parametrize("typed", ["run/fulll.yaml", "fulll.yaml", "full.yaml", "run/full", "experiments/run/ful.yaml"])
+def test_the_config_that_was_meant_is_offered(typed):
+    assert refusal(*RUN, "--config", typed).endswith(f"{typed}; did you mean run/full.yaml?")
+
+
 def test_bad_config_files_are_named(tmp_path):
     assert refusal(*RUN, "--config", str(tmp_path / "none.yaml")).startswith(
         f"there is no config {tmp_path / 'none.yaml'}; matcher comes with"

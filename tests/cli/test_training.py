@@ -110,7 +110,8 @@ def test_a_pair_model_predicts_what_the_pipeline_scores(command, photos, tmp_pat
         (["--trainer.max_step", "3"], "there is no option trainer.max_step"),
         (["--model.size", "large"], "model.size must be int"),
         (["--config", "nosuch.yaml"], "nosuch.yaml"),
-        (["--model.objective", "Nope"], "model.objective: there is no class Nope"),
+        (["--model.objective", "Nope"], "model.objective: there is no class Nope (see"),
+        (["--model.objective", "BarlowTwin"], "model.objective: there is no class BarlowTwin; did you mean BarlowTwins? (see"),
         (["--model.objective", "BarlowTwins", "--model.objective.redundency", "1"], "redundency"),
         (["--model.objective", "BarlowTwins", "--model.loss.entropy", "3"], "model.loss is for InfoNCE; the objective BarlowTwins"),
         (["--data.batch_size", "1"], "data.batch_size must be at least 2: the other photos are the negatives; it is 1 (see matcher fit"),
@@ -165,6 +166,16 @@ def test_config_with_one_unknown_key_is_refused(name, command, photos, tmp_path)
     words = [*BEFORE.get(name, []), "--config", tmp_path / "config.yaml"]
     code, _, err = command("fit", *words, "--data.photos", photos, "--output", tmp_path / "out")
     assert code == 2 and "sise" in err
+
+
+@pytest.mark.parametrize("wrong", ["DescriptorTrainin", "descripter.DescriptorTraining", "mather.training.descriptor.DescriptorTraining"])
+def test_the_class_that_was_meant_is_offered(wrong, command, photos, tmp_path):
+    right, parts = "matcher.training.descriptor.DescriptorTraining", wrong.count(".") + 1
+    written = ".".join([*right.split(".")[:-parts], wrong])
+    path = tmp_path / "config.yaml"
+    path.write_text(shipped("experiments", SMOKE).read_text().replace(right, written))
+    code, out, err = command("fit", "--config", path, "--data.photos", photos, "--output", tmp_path / "out")
+    assert code == 2 and not out and f"(in {path})" in err and f"; did you mean {right}? (see" in err, err
 
 
 def test_training_verbs_are_told_of_and_imported_only_when_typed(command):

@@ -35,7 +35,7 @@ SIFT = SiftSettings(short_side=200, keypoints=300)
 COUNTING = Strategy(
     query_keypoints=SIFT,
     reference_keypoints=SIFT,
-    query_crop=CropSettings(detector="mine"),
+    query_crop=CropSettings(detector="mine.safetensors"),
     index=IndexSettings(kind="flat", gpu="no"),
     shortlist=ShortlistSettings(per_query=0, counts=CountSettings(farthest=0.3)),  # among few references the nearest keypoint is far
     scorers=Scorers(sift=None, match_count=MatchCountSettings()),

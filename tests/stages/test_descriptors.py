@@ -250,11 +250,11 @@ def test_overlays_are_described_on_the_query_side(made, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr("matcher.stages.describing.load_detector", lambda settings, names: asked.append(names) or Corner())
     monkeypatch.setattr("matcher.stages.describing.card_digest", lambda path: "1234")
-    overlays = changed(strategy, query_views=["whole", "overlays"], detector="mine")
+    overlays = changed(strategy, query_views=["whole", "overlays"], detector="mine.safetensors")
     describe(folder / "queries", tmp_path / "out", side="query", strategy=overlays)
     found = Stage.load(tmp_path / "out" / "descriptors", Descriptors)
     assert found.read().kind.tolist() == ["whole", "overlay"] * len(QUERIES) and asked == [["whole", "overlays"]]
-    assert found.manifest.config["detector"] == {"name": "mine", "digest": "1234"}
+    assert found.manifest.config["detector"] == {"name": "mine.safetensors", "digest": "1234"}
     with pytest.raises(StaleStageError, match=r"boxes\.most: was 4, now 2"):
         again = changed(overlays, boxes=BoxRules(most=2))
         describe(folder / "queries", tmp_path / "out", side="query", strategy=again)

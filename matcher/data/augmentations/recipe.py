@@ -19,6 +19,7 @@ from matcher.data.augmentations.planning import EDITS, draw_good_plan
 from matcher.data.augmentations.rendering import Textures, render
 from matcher.data.augmentations.tone import recolour
 from matcher.errors import MatcherError, UsageError
+from matcher.faults import suggest
 from matcher.shipped import shipped, shipped_names
 
 Range = tuple[float, float]  # at hardness 0 and at hardness 1
@@ -59,7 +60,8 @@ class Recipe:
         if not path.suffix:
             known = {Path(name).stem: name for name in shipped_names("experiments") if name.startswith("augmentations/")}
             if path.name not in known:
-                raise UsageError(f"there is no recipe {str(recipe)!r}; give a YAML file or one of: {', '.join(known)}")
+                meant = suggest(path.name, known)
+                raise UsageError(f"there is no recipe {str(recipe)!r}; give a YAML file or one of: {', '.join(known)}{meant}")
             path = shipped("experiments", known[path.name])
         try:
             return cls.read(yaml.safe_load(path.read_text(encoding="utf-8")))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from argparse import ArgumentError
-from collections.abc import Callable, Sequence
+from argparse import SUPPRESS, ArgumentError
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from matcher.cli.allowed import guard_imports
 from matcher.cli.refusals import one_sentence
-from matcher.cli.verbs import POSITIONAL, STRATEGY, load
+from matcher.cli.verbs import POSITIONAL, READS, STRATEGY, load
 from matcher.cli.words import config_file, config_files, plain_words
 from matcher.errors import UsageError
 
@@ -22,6 +22,7 @@ DEFAULT = "run/full.yaml"  # the strategy where no --config says otherwise
 EPILOG = "Names may be written with dashes too (--on-error). Of several --config files and flags, the last one on the line wins."
 HELP = {"-h", "--help"}
 WITHOUT = f" Without --config, {DEFAULT} is taken."
+NO_OTHER = " No other part of the strategy matters to this verb."
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,26 @@ def parse(verb: str, words: Sequence[str]) -> Call:
 
 
 def build_parser(verb: str, function: Callable[..., Any], spread: type | None) -> VerbParser:
-    epilog = EPILOG + (WITHOUT if follows_strategy(function) else "")
+    epilog = EPILOG + (WITHOUT if follows_strategy(function) else "") + (NO_OTHER if verb in READS else "")
     parser = VerbParser(prog=f"matcher {verb}", epilog=epilog, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file; may be given several times")
     parser.add_function_arguments(function, as_positional=verb in POSITIONAL, skip={SPREAD})
     for flags in filter(None, (spread, Manner)):
         parser.add_class_arguments(flags, instantiate=False)
+    if verb in READS:
+        hide_unread(parser, READS[verb])
     return parser
+
+
+def hide_unread(parser: ArgumentParser, parts: Collection[str]) -> None:
+    """Leaves the parts of the strategy that the verb does not look at out of its help. They may be given: configs hold all parts."""
+    for group in parser._action_groups:
+        members = [action for action in group._group_actions if action.dest.startswith(f"{STRATEGY}.")]
+        for action in members:
+            if action.dest.split(".")[1] not in parts:
+                action.help = SUPPRESS
+        if members and all(action.help == SUPPRESS for action in group._group_actions):
+            group.title = group.description = None
 
 
 def follows_strategy(function: Callable[..., Any]) -> bool:

@@ -32,6 +32,16 @@ VERBS = {
 }
 TRAINING = ("fit", "validate", "test", "predict")  # Lightning's own, see cli/training.py; they take seconds to start
 STRATEGY = "strategy"  # the parameter of the verbs that follow one
+READS = {  # parts of the strategy that a verb looks at, where it is not all of them; its help shows these alone
+    "add": ("images", "reference_keypoints", "descriptor", "index"),
+    "describe": ("images", "query_keypoints", "reference_keypoints", "query_crop", "descriptor"),
+    "index": ("index",),
+    "fuse": ("fusion", "scorers"),
+    "calibrate": ("fusion", "scorers", "answers"),
+    "convert": ("images", "descriptor"),
+    "background": ("images", "reference_keypoints", "descriptor"),
+    "false_links": ("descriptor",),
+}
 POSITIONAL = frozenset({"compare", "convert"})  # matcher compare A B; everywhere else an argument is named
 
 

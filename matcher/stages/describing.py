@@ -107,7 +107,7 @@ def describe_images(images: ImageSet, folder: Path, *, side: Side, strategy: Str
     run_shards(keypoints, work, engine=job.engine, workers=job.workers, label=f"keypoints of {plural}")
     if strategy.descriptor is not None:
         describe_globally(images, folder, side=side, strategy=strategy, job=job)
-    if strategy.query_crop is not None and side == "query":
+    if side == "query" and strategy.query_crop is not None:
         describe_pasted(images, folder, strategy.query_crop, strategy=strategy, job=job)
     return keypoints.errors()
 

@@ -27,7 +27,7 @@ from matcher.images.decode import content_key, decode, read_bytes
 from matcher.images.table import read_images
 from matcher.models.cards import digest as tensors_digest
 from matcher.settings import DescriptorSettings, PostSettings, Strategy
-from matcher.storage.aside import write_aside
+from matcher.storage.aside import check_output, write_aside
 from matcher.types import Float, Pictures
 
 KIND, HEADER = "Background", "matcher"  # the class in the header, and the header's key in the file's metadata
@@ -160,8 +160,7 @@ def make_background(
     settings = strategy.descriptor
     if settings is None:
         raise UsageError("a background is made of descriptors: set strategy.descriptor.backbone, or take --config run/full.yaml")
-    if Path(output).suffix != ".safetensors":
-        raise UsageError(f"--output {output} must end in .safetensors: a strategy takes other names for those that ship")
+    check_output(output, ".safetensors")
     images, _ = read_images(photos, "background", on_error="skip")
     drawn = np.sort(np.random.default_rng(seed).permutation(len(images))[:pictures])
     images = images.take(drawn)
@@ -179,10 +178,8 @@ def make_background(
         "pictures": len(found),
         "seed": seed,
     }
-    path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    of_pictures(found.rows, *zip(*keys, strict=True), card=card).save(path)
-    return path
+    of_pictures(found.rows, *zip(*keys, strict=True), card=card).save(Path(output))
+    return Path(output)
 
 
 def keys_of(path: str, *, strategy: Strategy) -> tuple[str, str]:

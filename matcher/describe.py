@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matcher.errors import ImageError, MatcherError, UsageError
+from matcher.faults import suggest
 from matcher.geometry import Array, compose
 from matcher.images.decode import load
 from matcher.models.cards import find_checkpoint, read_card
 from matcher.settings import DescriptorSettings, ImageSettings
-from matcher.shipped import shipped
+from matcher.shipped import shipped, shipped_names
 from matcher.types import Descriptors, Errors, Views
 from matcher.views.choose import FOUND, OVERLAYS, PROPOSALS
 from matcher.views.overlays import find_overlays
@@ -267,10 +268,11 @@ def weights_path(name: str, room: str) -> Path:
     path = Path(name).expanduser()
     if path.suffix == ".safetensors":
         return path
-    try:
-        return shipped("checkpoints", f"{room}/{name}.safetensors")
-    except MatcherError as error:
-        raise MatcherError(f"{room} {name!r} is no file that ends in .safetensors, and {error}") from error
+    known = [Path(file).stem for file in shipped_names("checkpoints") if file.startswith(f"{room}/")]
+    if name not in known:
+        there = f"one of checkpoints/{room} (there: {', '.join(known) or 'none'})"
+        raise MatcherError(f"{room} {name!r} is neither a file that ends in .safetensors nor {there}{suggest(name, known)}")
+    return shipped("checkpoints", f"{room}/{name}.safetensors")
 
 
 def digest(content: bytes) -> str:

@@ -221,7 +221,7 @@ def test_folders_of_weights_are_named_by_their_content(tmp_path):
 def test_bare_names_lie_in_the_checkpoints():
     assert weights_path("copydetect", "overlay").parts[-3:] == ("checkpoints", "overlay", "copydetect.safetensors")
     assert str(weights_path("b/c.safetensors", "overlay")) == "b/c.safetensors"
-    told = r"background 'copydetec' is no file that ends in \.safetensors, and .*; did you mean background/copydetect\."
+    told = r"background 'copydetec' is neither a file that ends in \.safetensors nor one of .*\); did you mean copydetect\?$"
     with pytest.raises(MatcherError, match=told):
         weights_path("copydetec", "background")
 

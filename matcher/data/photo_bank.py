@@ -144,13 +144,16 @@ def weigh(kinds: list[str], sources: list[str]) -> np.ndarray:
 
 
 def read_sources(folder: Path) -> dict[str, tuple[str, str]]:
-    """File name -> (kind, source), from every CSV in the folder or beside it that has these columns."""
+    """File name -> (kind, source), from every CSV in the folder or beside it that has these columns; what is no text is passed over."""
     found: dict[str, tuple[str, str]] = {}
     for path in [*sorted(folder.parent.glob("*.csv")), *sorted(folder.glob("*.csv"))]:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            if {"file", "source"} <= set(rows.fieldnames or ()):
-                found |= {row["file"]: (row.get("kind") or "photo", row["source"]) for row in rows}
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = csv.DictReader(file)
+                if {"file", "source"} <= set(rows.fieldnames or ()):
+                    found |= {row["file"]: (row.get("kind") or "photo", row["source"]) for row in rows}
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            logger.warning("%s is not read for the sources of the photos: %s", path, error)
     return found
 
 

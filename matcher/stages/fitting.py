@@ -19,6 +19,7 @@ from matcher.metrics.evaluation import evaluate
 from matcher.metrics.predicted import ScoredPairs
 from matcher.metrics.summary import show_interval
 from matcher.metrics.truth import GroundTruth
+from matcher.storage.aside import check_output
 from matcher.storage.stage import Stage
 from matcher.types import PairScores
 
@@ -53,6 +54,7 @@ def fit_on(pair_scores: Path, ground_truth: str | PathLike[str], output: Path, *
     Left out are identical pictures, which teach nothing, and strangers that share their pixels: collections of photographs
     repeat themselves, and such a pair is a copy that the truth does not know of.
     """
+    check_output(output, ".json")
     scores = Stage.load(pair_scores, PairScores).read()
     if not len(scores):
         raise MatcherError(f"{pair_scores} holds no pairs: there is nothing to fit a fusion model on")
@@ -72,7 +74,6 @@ def fit_on(pair_scores: Path, ground_truth: str | PathLike[str], output: Path, *
     fusion, held_out = fit(scores.take(telling), is_copy[telling], seed=seed, card=card, scorers=scorers)
     measured = measure_held_out(scores.take(telling), is_copy[telling], held_out, seed=seed)
     fusion = replace(fusion, card={**fusion.card, "held_out": {name: asdict(interval) for name, interval in measured.items()}})
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_fusion(output, fusion)
     return Fitted(output, fusion, measured)
 

@@ -14,6 +14,7 @@ from matcher.fusion import COUNT_TERMS, SIFT_TERMS, Fusion, read_fusion
 from matcher.metrics.predicted import write_predictions_csv
 from matcher.settings import Strategy
 from matcher.shipped import shipped
+from matcher.storage.aside import check_output
 from matcher.storage.columns import from_arrow
 from matcher.storage.records import read_extra, read_record, write_record
 from matcher.storage.stage import Stage
@@ -24,6 +25,7 @@ LOGIT = "logit"  # the column that fuse adds
 
 def fuse_scores(pair_scores: Path, output: Path, *, strategy: Strategy) -> Path:
     """Stage of pair scores -> Parquet file with the same rows and their logits, without the pairs that could not be looked at."""
+    check_output(output, ".parquet")
     stage = Stage.load(pair_scores, PairScores)
     scores = stage.read()
     seen = looked_at(scores)

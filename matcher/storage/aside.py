@@ -11,9 +11,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from matcher.errors import MatcherError
+from matcher.errors import MatcherError, UsageError
 
 TEMPORARY = re.compile(r"\.aside-[0-9a-f]{16}\.tmp")
+
+
+def check_output(output: str | os.PathLike[str], ending: str) -> None:
+    """A file that a verb will write, and how its name must end -> its folder, made; before any work.
+
+    UsageError if the name ends otherwise, MatcherError if there can be no such folder.
+    """
+    path = Path(output)
+    if path.suffix != ending:
+        raise UsageError(f"--output {path} must end in {ending}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MatcherError(f"cannot make the folder {path.parent}: {error.strerror or error}; choose another --output") from error
+    if not os.access(path.parent, os.W_OK):
+        raise MatcherError(f"the folder {path.parent} may not be written to; choose another --output")
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from matcher.data.photo_bank import PhotoBank
 from matcher.errors import MatcherError
 from matcher.models import checkpoint
-from matcher.models.cards import CARD_KEYS
+from matcher.models.cards import CARD_KEYS, SUFFIX
 from matcher.models.descriptor import Descriptor, evaluating
+from matcher.storage.aside import check_output
 
 BATCH = 64
 
@@ -33,6 +34,7 @@ def whiten(
     ``size``: side in pixels of the pictures that it takes from now on; null = as in training.
     MatcherError if the descriptor has no head of its own, or there are fewer photographs than twice its numbers.
     """
+    check_output(output, SUFFIX)
     model = checkpoint.load(Path(descriptor), kind="Descriptor")
     assert isinstance(model, Descriptor)
     trained_at, model = model.size, model if size is None else model.at_size(size)

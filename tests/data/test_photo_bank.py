@@ -136,3 +136,12 @@ def test_what_cannot_be_is_said(folder, tmp_path):
 
 def test_to_a_device(folder):
     assert PhotoBank.load(folder, side=16, cache=None).to("meta").pixels.device.type == "meta"
+
+
+def test_a_table_beside_the_photos_that_is_no_text_is_passed_over(tmp_path, caplog):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(np.full((9, 9, 3), 70, dtype=np.uint8)).save(folder / "1.png")
+    (tmp_path / "other.csv").write_bytes(b"PAR1\xae\xff")
+    assert len(PhotoBank.load(folder, side=8, cache=None)) == 1
+    assert "other.csv is not read for the sources of the photos" in caplog.text

@@ -36,11 +36,11 @@ def changed(**settings):
         (changed(descriptor=replace(SHIPPED, backbone="nosuch")), "backbone 'nosuch' is neither"),
         (
             changed(descriptor=replace(SHIPPED, background="nosuch")),
-            "background 'nosuch' is no file that ends in .safetensors, and matcher comes with no",
+            "background 'nosuch' is neither a file that ends",
         ),
         (changed(descriptor=replace(SHIPPED, backbone="timm:test_vit", weights=False)), "was made by another descriptor"),
-        (changed(descriptor=replace(SHIPPED, query_views=["overlays"], detector="nosuch")), "overlay 'nosuch' is no file"),
-        (changed(query_crop=CropSettings(detector="nosuch")), "overlay 'nosuch' is no file"),
+        (changed(descriptor=replace(SHIPPED, query_views=["overlays"], detector="nosuch")), "overlay 'nosuch' is neither a file"),
+        (changed(query_crop=CropSettings(detector="nosuch")), "overlay 'nosuch' is neither a file"),
         (changed(scorers=Scorers(pair_model=PairModelSettings(model="nosuch"))), "model 'nosuch' is neither"),
         (
             changed(scorers=Scorers(pair_model=PairModelSettings(model="copydetect", views=[ViewPairs(query=["overlays"])]))),
@@ -77,7 +77,7 @@ def test_nothing_is_done_before(library, tmp_path):
     with pytest.raises(MatcherError, match="no checkpoints/fusion/nosuch"):
         run(library.queries, library.references, tmp_path / "out", strategy=Strategy(fusion="nosuch"))
     truth, rows = library.write_truth(tmp_path / "truth.csv"), {"one": ["run/full.yaml", {"descriptor": {"background": "nosuch"}}]}
-    with pytest.raises(MatcherError, match="background 'nosuch' is no file that ends in"):
+    with pytest.raises(MatcherError, match="background 'nosuch' is neither a file that ends"):
         ablate(library.queries, library.references, truth, tmp_path / "grid", rows=rows)
     assert not (tmp_path / "out").exists() and not (tmp_path / "grid").exists()
 

@@ -32,7 +32,8 @@ class Record:
         lengths = {}
         for name, dtype, shape in self.columns():
             array = np.asarray(getattr(self, name))
-            array = array.astype(np.str_) if dtype == "text" else array.astype(dtype, copy=False)
+            if dtype != "text" or array.dtype.kind != "U":  # text that is text stays as it lies: a copy of a million rows is costly
+                array = array.astype(np.str_ if dtype == "text" else dtype, copy=False)
             if array.size == 0 and array.ndim <= 1:
                 array = array.reshape(0, *(s if isinstance(s, int) else 0 for s in shape))
             fits = array.ndim == 1 + len(shape) and all(isinstance(s, str) or s == n for s, n in zip(shape, array.shape[1:], strict=False))

@@ -164,3 +164,10 @@ def test_errors_of():
     assert len(Errors.of([])) == 0
     with pytest.raises(ValueError):
         Errors.of([("a", "b")])
+
+
+def test_text_that_is_text_is_not_copied_and_anything_else_is_made_so():
+    ids = np.array(["a", "bcd"])
+    kept = Errors(id=ids, path=ids.astype(object), stage=["x", "y"], code=np.array([b"c", b"d"]), message=ids)
+    assert np.shares_memory(kept.id, ids) and not kept.id.flags.writeable and ids.flags.writeable
+    assert kept.path.dtype.kind == kept.code.dtype.kind == "U" and kept.code.tolist() == ["c", "d"]

@@ -75,9 +75,7 @@ class PhotoBank:
         """
         if side < 8:
             raise UsageError(f"side must be 8 pixels or more, not {side}")
-        folder = Path(photos)
-        if not folder.is_dir():
-            raise MatcherError(f"{folder}: there is no such folder of photos")
+        folder = existing(photos)
         if cache is None:
             pixels, notes = decode_all(folder, side)
             return cls.furnish(folder, torch.from_numpy(pixels[: len(notes["ids"])]), notes)
@@ -151,10 +149,30 @@ def read_sources(folder: Path) -> dict[str, tuple[str, str]]:
             with path.open(encoding="utf-8", newline="") as file:
                 rows = csv.DictReader(file)
                 if {"file", "source"} <= set(rows.fieldnames or ()):
-                    found |= {row["file"]: (row.get("kind") or "photo", row["source"]) for row in rows}
+                    found |= {row["file"]: (row.get("kind") or "photo", row["source"]) for row in rows if row["file"] and row["source"]}
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             logger.warning("%s is not read for the sources of the photos: %s", path, error)
     return found
+
+
+def existing(photos: str | PathLike[str]) -> Path:
+    """A folder of photos -> its path. MatcherError if there is none."""
+    folder = Path(photos)
+    if not folder.is_dir():
+        raise MatcherError(f"{folder}: there is no such folder of photos")
+    return folder
+
+
+def count_photos(photos: str | PathLike[str]) -> int:
+    """A folder of pictures, or of .tar files of them -> how many there seem to be, by their names: nothing is decoded. MatcherError."""
+    folder = existing(photos)
+    if not (tars := sorted(folder.glob("*.tar"))):
+        return len(list_folder(str(folder)).paths)
+    count = 0
+    for file in tars:
+        with tarfile.open(file) as tar:
+            count += sum(member.isfile() and has_picture_suffix(member.name) for member in tar)
+    return count
 
 
 def entries(folder: Path) -> Iterator[Entry]:

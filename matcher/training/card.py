@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import platform
 import re
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from matcher import __version__
+from matcher.data.photo_bank import read_sources
 from matcher.shipped import PACKAGE
 
 NOT_STATED = "not stated"
@@ -25,19 +25,10 @@ def describe_sources(photos: Path, ids: Iterable[str]) -> dict[str, dict[str, An
     Photos without a known source count as "unknown".
     """
     rooms = [photos.parent, photos]
-    sources = {name: source for room in rooms for path in sorted(room.glob("*.csv")) for name, source in read_sources(path)}
+    sources = {name: source for name, (_, source) in read_sources(photos).items()}
     licences = {name: text for room in rooms for path in sorted(room.glob("README*")) for name, text in read_licences(path)}
     counts = Counter(sources.get(PurePosixPath(name).name, "unknown") for name in ids)
     return {name: {"images": count, "licence": licences.get(name, NOT_STATED)} for name, count in sorted(counts.items())}
-
-
-def read_sources(path: Path) -> list[tuple[str, str]]:
-    """CSV with columns file and source -> (file name, source); none if it has other columns."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        if not {"file", "source"} <= set(rows.fieldnames or ()):
-            return []
-        return [(row["file"], row["source"]) for row in rows]
 
 
 def read_licences(path: Path) -> list[tuple[str, str]]:

@@ -103,6 +103,7 @@ class PairGroups(PhotoPairs):
             seed=seed,
         )
         self.members, self.mining = members, mining
+        self.least_held_out = max(self.least_held_out, members)
         self.pairs, self.queries, self.references = pairs, queries, references
         self.tables: dict[tuple[str, int], Tensor] = {}
 

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, IterableDataset
 
 from matcher.data.augmentations import Recipe
-from matcher.data.photo_bank import PhotoBank
+from matcher.data.photo_bank import PhotoBank, count_photos
 from matcher.errors import MatcherError, UsageError
 from matcher.images.table import ImageSet, read_images
 from matcher.training.devices import first_alone, process
@@ -63,6 +63,7 @@ class PhotoPairs(LightningDataModule):
 
     several_devices: ClassVar[bool] = True  # may processes share a step?
     whole_of_step: ClassVar[str] = "data.batch_size"  # what they share out
+    least_held_out = 4  # photos: two that differ, and as many to be pasted
     bank: PhotoBank  # what is trained on, from setup on
     held_out: PhotoBank
 
@@ -102,6 +103,7 @@ class PhotoPairs(LightningDataModule):
         if stage == "predict":
             self.images, self.unread = list_pictures(self.pictures)
         elif not hasattr(self, "bank"):
+            self.check_held_out(count_photos(self.photos))
             with first_alone() if self.cache else nullcontext():
                 bank = PhotoBank.load(Path(self.photos), side=self.bank_side, cache=Path(self.cache) if self.cache else None)
             train, held_out = bank.split(self.held_out_share, self.seed)
@@ -111,6 +113,15 @@ class PhotoPairs(LightningDataModule):
             self.recipe = Recipe.load(self.recipe_name)
             self.reference_recipe = Recipe.load(self.reference_recipe_name) if self.reference_recipe_name else None
             self.bank, self.held_out = train.to(device), held_out.to(device)
+
+    def check_held_out(self, count: int) -> None:
+        """How many photos there are -> MatcherError, before they are decoded, if those held out are too few to validate on."""
+        held_out = round(self.held_out_share * count)
+        if self.trainer is not None and self.trainer.limit_val_batches and held_out < self.least_held_out:
+            raise MatcherError(
+                f"{held_out} of the {count:,} photos of {self.photos} are held out, and validation needs {self.least_held_out}: "
+                f"raise data.held_out, which is {self.held_out_share}, or give more photos"
+            )
 
     def check_devices(self, count: int) -> None:
         """UsageError if so many devices cannot share a step."""

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from matcher.data import photo_bank
-from matcher.data.photo_bank import LOOK_ALIKES, PhotoBank
+from matcher.data.photo_bank import LOOK_ALIKES, PhotoBank, count_photos
 from matcher.errors import MatcherError, UsageError
 
 ROWS = [("photo", "alps", 8), ("photo", "sea", 2), ("logo", "brands", 6), ("screenshot", "alps", 1)]
@@ -79,6 +79,7 @@ def test_tar_files_are_read_in_place(folder, tmp_path):
     (tars / "train.csv").write_bytes((folder / "train.csv").read_bytes())
     packed, loose = (PhotoBank.load(place, side=16, cache=None) for place in (tars, folder))
     assert sorted(packed.ids) == sorted(loose.ids) and packed.groups == loose.groups
+    assert count_photos(tars) == count_photos(folder) == len(loose) == 17
     order = [loose.ids.index(name) for name in packed.ids]
     assert torch.equal(packed.pixels, loose.pixels[order]) and torch.equal(packed.group, loose.group[order])
 

@@ -23,6 +23,8 @@ def photos(tmp_path):
     folder.mkdir()
     (folder / "train.csv").write_text("file,kind,source\n1.webp,photo,a/b\n2.webp,photo,a/b\n3.webp,logo,c/d\n4.webp,photo,e/f\n")
     (folder / "other.csv").write_text("x,y\n1,2\n")
+    (folder / "short.csv").write_text("file,source\n5.webp\n")
+    (folder.parent / "picture.csv").write_bytes(b"\x89PNG")
     (folder / "README.md").write_text(README)
     return folder
 

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from matcher.data.photo_bank import PhotoBank
 from matcher.errors import MatcherError, UsageError
 from matcher.training.photo_pairs import PhotoPairs, resize
 from matcher.training.sampling import Draw
@@ -15,6 +16,7 @@ def data(make_data):
     module = SimpleNamespace(size=24)
     root = SimpleNamespace(root_device=torch.device("cpu"))
     data.trainer = SimpleNamespace(world_size=1, strategy=root, lightning_module=module, training=True, global_step=5, max_steps=10)
+    data.trainer.limit_val_batches = 1.0
     data.setup("fit")
     return data
 
@@ -114,3 +116,15 @@ def test_resize_keeps_levels():
     pixels = torch.full((1, 3, 40, 40), 128, dtype=torch.uint8)
     assert torch.allclose(resize(pixels, 24), torch.full((1, 3, 24, 24), 128 / 255))
     assert torch.equal(resize(pixels, 40), pixels.float() / 255)
+
+
+def test_too_few_held_out_photos_are_told_of_before_any_is_decoded(make_data, data, monkeypatch):
+    few = make_data(held_out=0.2)
+    few.trainer = data.trainer
+    with monkeypatch.context() as patch:
+        patch.setattr(PhotoBank, "load", None)  # calling it would fail
+        with pytest.raises(MatcherError, match=r"3 of the 16 photos of .* are held out, and validation needs 4: raise data\.held_out"):
+            few.setup("fit")
+    data.trainer.limit_val_batches = 0
+    few.setup("fit")
+    assert len(few.held_out) == 3

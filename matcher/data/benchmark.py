@@ -60,6 +60,14 @@ class BenchmarkSummary:
     families: dict[str, int]
     skipped: int
 
+    def __str__(self) -> str:
+        copies = f"{self.positives:,} of them edited copies" + (f" ({self.several:,} of several references)" if self.several else "")
+        skipped = f"\n{self.skipped:,} photos could not be used, see {self.output}/card.json" if self.skipped else ""
+        return (
+            f"{self.positives + self.distractors:,} queries, {copies}, the rest of nothing; {self.references:,} references{skipped}\n"
+            f"edits: {', '.join(f'{name} {count}' for name, count in self.families.items())}\n{self.output}"
+        )
+
 
 def describe_query(query_id: str, originals: Sequence[tuple[str, str]], picture: Edited) -> list[Source]:
     """An edited picture, and (reference id, photo id) of each of its originals in order -> their rows in the tables."""

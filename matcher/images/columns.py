@@ -76,6 +76,8 @@ def find_columns(header: list[str], *, place: str, side: str) -> tuple[int, int]
     id_names = ["id", *([_OWN_ID[side]] if side in _OWN_ID else []), "image_id"]
     id_name = next((name for name in id_names if name in header), None)
     if id_name is None:
+        if len(header) == 1 and (sign := next((sign for sign in ";\t|" if sign in header[0]), None)):
+            raise MatcherError(f"{printable(place)}: its columns are parted by {sign!r}, a CSV's by commas: save it with commas")
         raise MatcherError(f"{printable(place)}: no column of ids; {there}; call one {' or '.join(id_names)}")
     if "path" not in header:
         raise MatcherError(f"{printable(place)}: no column called path; {there}; add one with the path of each picture")

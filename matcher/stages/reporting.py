@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from matcher.errors import UsageError
 from matcher.images.table import ImageSet, read_images
 from matcher.metrics.evaluation import evaluate
 from matcher.metrics.truth import GroundTruth
@@ -30,7 +31,9 @@ def report_files(
     limit: int,
     facts: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Files -> the HTML page ``output``."""
+    """Files -> the HTML page ``output``. UsageError if the predictions are the CSV, which does not say where the copies lie."""
+    if Path(predictions).suffix.lower() == ".csv":
+        raise UsageError(f"--predictions {predictions}: the page draws what predictions.parquet says, which lies beside the CSV")
     found = read_record(predictions, Predictions)
     looked_at = len(found)
     sides = [images_of(queries, "queries"), images_of(references, "references")]

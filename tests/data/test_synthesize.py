@@ -102,6 +102,9 @@ def several(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = {"queries": 16, "max_side": 200, "reference_side": 96, "seed": 4, "several_share": 0.5}
     summary = synthesize(str(photos), str(output), **arguments, workers=1)
     assert (summary.positives, summary.distractors, summary.several, summary.families["several"]) == (8, 8, 4, 4)
+    first, second, last = str(summary).split("\n")
+    assert first == "16 queries, 8 of them edited copies (4 of several references), the rest of nothing; 6 references"
+    assert second.startswith("edits: ") and "several 4" in second and last == str(output)
     synthesize(str(photos), str(output.parent / "again"), **arguments, workers=3)
     assert read_bytes(output.parent / "again") == read_bytes(output)
     return output

@@ -273,7 +273,8 @@ def test_csv_tables_that_cannot_be_meant(folder):
     put(folder, "a.jpg")
     for text, words in {
         "id,file\n1,a.jpg\n": "no column called path; it has id, file",
-        "id;path\n1;a.jpg\n": "it has id;path",
+        "id;path\n1;a.jpg\n": "its columns are parted by ';'",
+        "id\tpath\n1\ta.jpg\n": r"its columns are parted by '\t'",
         "id,path\n1,a.jpg\n1,a.jpg\n": "2 rows have the id '1'",
         "id,path\n,a.jpg\n": "row 1 has no id",
         "id,path\n1,a.jpg\n2,\n": "row 2 has no path",

@@ -24,7 +24,10 @@ def test_with_the_truth_it_tells_right_from_wrong(finished, library, command, tm
 
 
 def test_predictions_that_are_none(finished, library, command, tmp_path):
-    (tmp_path / "predictions.csv").write_text("query_id,reference_id,score\n")
+    for name in ("predictions.csv", "predictions.parquet"):
+        (tmp_path / name).write_text("query_id,reference_id,score\n")
     words = ("--queries", library.queries, "--references", library.references, "--output", tmp_path / "out.html")
     code, _, complaint = command("report", "--predictions", tmp_path / "predictions.csv", *words)
-    assert code == 1 and "predictions.csv" in complaint and len(complaint.splitlines()) == 1
+    assert code == 2 and "predictions.parquet says, which lies beside the CSV" in complaint and len(complaint.splitlines()) == 1
+    code, _, complaint = command("report", "--predictions", tmp_path / "predictions.parquet", *words)
+    assert code == 1 and "predictions.parquet" in complaint and len(complaint.splitlines()) == 1

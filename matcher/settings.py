@@ -325,7 +325,8 @@ class SiftSettings:
 def of_one_kind(query: SiftSettings, reference: SiftSettings) -> None:
     """UsageError if keypoints of one kind would be compared with those of the other."""
     if query.kind != reference.kind and query.keypoints and reference.keypoints:
-        raise UsageError(f"keypoints of kind {query.kind} (queries) and {reference.kind} (references) cannot be compared: name one kind twice")
+        kinds = f"{query.kind} (queries) and {reference.kind} (references)"
+        raise UsageError(f"keypoints of kind {kinds} cannot be compared: name one kind for both")
 
 
 @dataclass(frozen=True)

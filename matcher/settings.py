@@ -501,7 +501,7 @@ class PairModelSettings:
     model: str
     views: list[ViewPairs] | None = None
     combine: Literal["largest", "log_mean_exp"] = "largest"
-    batch_size: int = 32
+    batch_size: int = 16
     memory: int = 4096
     sure: float | None = None
     doubt: Doubt | None = None

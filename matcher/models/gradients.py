@@ -18,7 +18,7 @@ from matcher.models.corners import Levels
 from matcher.models.workspace import room
 
 BORDER = 16  # pixels around a level that repeat its edge: patches reach beyond it
-SIDE = 20  # pixels of a patch, with one pixel on either side for differences
+SIDE = 16  # pixels of a patch, with one pixel on either side for differences
 TURN_SIDE = 17  # likewise of the window that tells the angle; odd, a corner lies in its middle
 TURN_BINS = 36
 CAP = 0.2  # no number of a descriptor counts for more than this share of its norm

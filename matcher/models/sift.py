@@ -19,7 +19,7 @@ from matcher.settings import SiftSettings
 
 LOW_CONTRAST = 100  # levels of 255
 SPARE = 1.3  # times the wanted number of keypoints are described, to choose from; that costs less than a second pyramid
-CORNER = 6.0  # pixels of its level: the diameter of a corner, a third of what describes it
+CORNER = 5.0  # pixels of its level: the diameter of a corner, about a third of what describes it
 LONGEST = 2000  # pixels; a picture as thin as a thread is not enlarged beyond this
 
 # The descriptor is 4 rows x 4 columns of cells with 8 directions each, in the keypoint's own axes. Mirroring a picture

@@ -25,6 +25,7 @@ from matcher.index import Index
 from matcher.models import checkpoint
 from matcher.models.cards import find_model
 from matcher.models.descriptor import Descriptor
+from matcher.models.gradients import SIDE, TURN_SIDE
 from matcher.models.sift import extract
 from matcher.scoring import sift
 from matcher.scoring.nearest import nearest_two
@@ -33,9 +34,9 @@ from matcher.settings import DescriptorSettings, PairModelSettings, Strategy
 from matcher.shortlist.votes import vote
 
 H100_FLOPS, H100_BYTES = 67e12, 3.35e12  # a second: float32 outside the tensor cores, memory; from its data sheet
-TAPS = 1.6 * 2 ** (np.arange(5) / 3) * np.sqrt(2 ** (2 / 3) - 1) * 8 + 1  # of the five blurs of an octave, as OpenCV cuts them off
 AT_ONCE = 32  # views, and pairs of them, that the models are given
-SAMPLES, OPERATIONS = 1100, 60  # pixels under a descriptor on average, and what is done with each
+A_PIXEL, LAYERS = 93, 36  # of a pyramid: smoothing, sampling, gradients, their products and sums, maxima; layers that are read or written
+A_SAMPLE, A_NEIGHBOUR = 299, 16  # under a descriptor: its place, four projections, 16 cells twice; around a corner: length, direction, bin
 
 
 class Stage(NamedTuple):
@@ -106,7 +107,7 @@ def keypoint_stages(folder: Path, references: int, queries: int) -> list[Stage]:
 
     short = strategy.reference_keypoints.short_side
     area = float(np.mean([short**2 * max(p.shape[:2]) / min(p.shape[:2]) for p in pictures]))
-    pyramid = 4 * area * 4 / 3  # samples of one layer over all octaves, the picture being doubled first
+    pyramid = 2 * area  # pixels of all levels, each half of the one before
     pairs, product = len(asked) * len(library), 4 * here * there * 64
     return [
         Stage(
@@ -120,8 +121,8 @@ def keypoint_stages(folder: Path, references: int, queries: int) -> list[Stage]:
         Stage(
             "keypoints",
             "reference",
-            pyramid * (4 * TAPS.sum() + 3 * 26 + 5) + there * SAMPLES * OPERATIONS,
-            pyramid * 4 * (5 * 4 + 5 * 3 + 5),
+            pyramid * A_PIXEL + there * (SIDE**2 * A_SAMPLE + TURN_SIDE**2 * A_NEIGHBOUR),
+            pyramid * 4 * LAYERS + there * 4 * (SIDE**2 + TURN_SIDE**2),
             lambda: [extract(picture, strategy.reference_keypoints) for picture in pictures],
             len(pictures),
         ),

@@ -399,7 +399,7 @@ class Doubt:
         most: pairs with this much or more are copies
     """
 
-    least: float = 2.5
+    least: float = 3.0
     most: float = 20.0
 
     def __post_init__(self) -> None:

@@ -57,7 +57,7 @@ def test_a_second_look_finds_more_of_a_small_copy(small_copy):
     assert np.abs(found.min(axis=0) - box[:2]).max() < 0.02 and np.abs(found.max(axis=0) - box[2:]).max() < 0.02
 
 
-@pytest.mark.parametrize(("support", "looked"), [(2.4, False), (2.5, True), (19.9, True), (20.0, False)])
+@pytest.mark.parametrize(("support", "looked"), [(2.9, False), (3.0, True), (19.9, True), (20.0, False)])
 def test_only_doubt_asks_for_it(small_copy, support, looked):
     paths, _ = small_copy
     calls: list[tuple[int, int]] = []

@@ -53,11 +53,13 @@ TAKEN_STARTS = (EVIDENCE, *(f"{side}." for side in SIDES))
 log = logging.getLogger("matcher")
 
 
-def score_list(pairs: Place, queries: Place, references: Place, output: Path, *, strategy: Strategy, job: Job) -> Path:
+def score_list(
+    pairs: Place, queries: Place, references: Place, output: Path, *, strategy: Strategy, job: Job, run: Callable[..., None] = run_shards
+) -> Path:
     """List of pairs and two places (pictures, or folders that describe wrote) -> the folder of finished pair scores.
 
     Places that are not described yet are described into folders named for the output, beside it. The pairs that could not be
-    scored are listed in errors.parquet.
+    scored are listed in errors.parquet. ``run``: what has the pairs judged, called like ``run_shards``.
     """
     table = read_pairs(Path(pairs))
     check_unique(*(from_arrow(table.column(name), "text") for name in ("query_id", "reference_id")))
@@ -65,7 +67,7 @@ def score_list(pairs: Place, queries: Place, references: Place, output: Path, *,
     for folder, side in zip(folders, SIDES, strict=True):
         table = add_columns(table, folder, side)
     judge, made_of = load_judge(*folders, strategy=strategy, job=job)
-    stage = score_pairs(table, output, judge, strategy=strategy, job=job, made_of=made_of)
+    stage = score_pairs(table, output, judge, strategy=strategy, job=job, made_of=made_of, run=run)
     errors = stage.errors()
     write_record(output / ERRORS, errors)
     if len(errors):
@@ -136,22 +138,29 @@ def cache_of(job: Job) -> Path | None:
 
 
 def score_pairs(
-    pairs: pa.Table, folder: Path, judge: Once[Judge], *, strategy: Strategy, job: Job, made_of: dict[str, str]
+    pairs: pa.Table,
+    folder: Path,
+    judge: Once[Judge],
+    *,
+    strategy: Strategy,
+    job: Job,
+    made_of: dict[str, str],
+    run: Callable[..., None] = run_shards,
 ) -> Stage[PairScores]:
     """Table with query_id and reference_id, and a judge of such pairs -> finished stage of pair scores, rows in order."""
-    query_ids, reference_ids = (from_arrow(pairs.column(name), "text") for name in ("query_id", "reference_id"))
-    own = [name for name in pairs.column_names if name not in ("query_id", "reference_id")]
     config = {"images": asdict(strategy.images), "scorers": scorer_config(strategy)}
     inputs = {**made_of, "pairs": fingerprint(pairs)}
     stage = Stage.open(folder, PairScores, config=config, inputs=inputs, items=len(pairs), items_per_shard=SHARD, fresh=job.fresh)
-
-    def work(rows: range) -> tuple[PairScores, Errors, dict[str, pa.ChunkedArray]]:
-        scores, errors = judge_rows(judge(), query_ids[rows.start : rows.stop], reference_ids[rows.start : rows.stop])
-        refuse(errors, job)
-        return scores, errors, {name: pairs.column(name).slice(rows.start, len(rows)) for name in own}
-
-    run_shards(stage, work, engine=job.engine, workers=job.workers, label="pair scores")
+    run(stage, partial(judge_part, pairs, judge, job), engine=job.engine, workers=job.workers, label="pair scores")
     return stage
+
+
+def judge_part(pairs: pa.Table, judge: Once[Judge], job: Job, rows: range) -> tuple[PairScores, Errors, dict[str, pa.ChunkedArray]]:
+    """All pairs, and the rows of some -> their scores, the bad ones, and the user's own columns. It travels to other processes."""
+    part = pairs.slice(rows.start, len(rows))
+    scores, errors = judge_rows(judge(), *(from_arrow(part.column(name), "text") for name in ("query_id", "reference_id")))
+    refuse(errors, job)
+    return scores, errors, {name: part.column(name) for name in pairs.column_names if name not in ("query_id", "reference_id")}
 
 
 def scorer_config(strategy: Strategy) -> dict[str, Any]:

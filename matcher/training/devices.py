@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
+from matcher.errors import MatcherError
+
 T = TypeVar("T")
+Group: TypeAlias = "distributed.ProcessGroup | None"  # which processes; None = all, as Lightning made them known to each other
+PATIENCE = timedelta(days=30)
 
 
 def process() -> tuple[int, int]:
@@ -54,14 +59,40 @@ class Gather(torch.autograd.Function):
         return total[own_part(len(total))]
 
 
-def collect(item: T) -> list[T]:
+def collect(item: T, group: Group = None) -> list[T]:
     """Something that can be pickled -> in the first process that of all, in their order; in the others nothing."""
     rank, world = process()
     if world == 1:
         return [item]
     found: list[Any] | None = [None] * world if rank == 0 else None
-    distributed.gather_object(item, found)
+    with meeting():
+        distributed.gather_object(item, found, group=group)
     return found or []
+
+
+def hand_out(item: T, group: Group = None) -> T:
+    """Something that can be pickled -> what the first process gave."""
+    given = [item]
+    if process()[1] > 1:
+        with meeting():
+            distributed.broadcast_object_list(given, group=group)
+    return given[0]
+
+
+def patient_group() -> Group:
+    """All processes once more, who wait for each other as long as it takes, on CPUs; made by all of them at once."""
+    return distributed.new_group(backend="gloo", timeout=PATIENCE) if process()[1] > 1 else None
+
+
+@contextmanager
+def meeting() -> Iterator[None]:
+    """What all processes do together in the block -> MatcherError if one of them is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise MatcherError(
+            f"another process than number {process()[0]} has ended before its work was done: start the same command again"
+        ) from error
 
 
 @contextmanager

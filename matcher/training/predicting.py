@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from matcher.describe import describe_views
+from matcher.engine.shards import run_shards
 from matcher.models.checkpoint import save
 from matcher.settings import DescriptorSettings, ImageSettings, PairModelSettings, Scorers, SiftSettings, Strategy
 from matcher.stages.job import Job
 from matcher.stages.scoring import score_list
 from matcher.storage.records import write_record
 from matcher.training.devices import collect
+from matcher.training.shared_shards import SharedShards
 from matcher.types import Descriptors, Errors
 
 PREDICTED = "predicted_by.safetensors"
@@ -60,7 +63,7 @@ class WriteDescriptors(Callback):
 class WritePairScores(Callback):
     """Scores the data module's list of pairs as `matcher score` does with this pair model alone, in a folder of the same name.
 
-    Of several processes, the first one does it, and the others wait.
+    Of several processes, the first one describes the pictures, and all judge pairs: the same files as of one.
 
     Args:
         folder: where a checkpoint of the model, and pair_scores, are written
@@ -70,15 +73,25 @@ class WritePairScores(Callback):
         self.folder = Path(folder)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            self.score(trainer.datamodule, pl_module)
-        trainer.strategy.barrier()
+        if trainer.world_size == 1:
+            self.score(trainer.datamodule, pl_module, run_shards)
+            return
+        shared = SharedShards(trainer.num_devices)
+        if not trainer.is_global_zero:
+            shared.follow()
+            return
+        try:
+            self.score(trainer.datamodule, pl_module, shared.lead)
+        except Exception:
+            shared.dismiss()
+            raise
 
-    def score(self, data: Any, pl_module: LightningModule) -> None:
-        """Writes the checkpoint and the scores."""
+    def score(self, data: Any, pl_module: LightningModule, run: Callable[..., None]) -> None:
+        """Writes the checkpoint and the scores; ``run`` has the pairs judged."""
         checkpoint = self.folder / PREDICTED
         save(checkpoint, pl_module.result, {}, half=True)
         scorers = Scorers(sift=None, pair_model=PairModelSettings(model=str(checkpoint)))
         strategy = Strategy(query_keypoints=NONE, reference_keypoints=NONE, scorers=scorers)
-        done = score_list(data.pairs, data.queries, data.references, self.folder / "pair_scores", strategy=strategy, job=Job())
+        output = self.folder / "pair_scores"
+        done = score_list(data.pairs, data.queries, data.references, output, strategy=strategy, job=Job(), run=run)
         log.info("wrote %s", done)

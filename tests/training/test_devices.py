@@ -1,6 +1,7 @@
 """Two processes train and predict what one does. They are forks of one other process: that is quicker than `ddp`, which starts anew."""
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -14,24 +15,28 @@ import torch
 
 import matcher
 from matcher.errors import UsageError
+from matcher.stages import scoring
 from matcher.storage.records import read_record
+from matcher.storage.stage import Stage
 from matcher.training import photo_pairs
-from matcher.training.devices import collect, gather, own_part
+from matcher.training.devices import collect, gather, hand_out, own_part, patient_group
 from matcher.training.objectives import BarlowTwins
 from matcher.training.overlay_scenes import OverlayScenes
 from matcher.training.pair_groups import PairGroups
 from matcher.training.settings import LossSettings
-from matcher.types import Descriptors, Errors
+from matcher.types import Descriptors, Errors, PairScores
 
 SCRIPT = """
 import sys
 import torch
 from matcher.cli.main import main
 from matcher.data.augmentations.drawn import drawn_on
+from matcher.stages import scoring
 from matcher.training import photo_pairs
 
 drawn_on(torch.device("cpu"))  # once, before the forks
 photo_pairs.PICTURES_A_BATCH = 5
+scoring.SHARD = 8
 several = ["--trainer.devices", "2", "--trainer.strategy", "ddp_fork"]
 for words in " ".join(sys.argv[1:]).split(" then "):
     if code := main([*words.split(" "), *several]):
@@ -41,27 +46,38 @@ STEPS = ["--trainer.max_steps", "3", "--trainer.val_check_interval", "3"]
 DESCRIPTOR = ["--config", "descriptor/smoke.yaml", "--model.loss.memory", "6", "--model.loss.mixed", "0.5", *STEPS]
 PAIRS = ["--config", "token_fusion/smoke.yaml", "--model.backbone", "timm:test_vit", "--model.depth", "2", "--model.size", "32", *STEPS]
 PAIRS += ["--trainer.limit_val_batches", "0"]
+MEASURED = ["--trainer.limit_val_batches", "1"]  # the last one counts
+LISTED = [("broken" if row in (5, 13) else f"{row % 16:02d}", f"{row // 3:02d}") for row in range(30)]  # shards 0 and 1 have a bad picture
 
 
 @pytest.fixture(scope="module")
 def by_two(drawn, tmp_path_factory):
-    """Folders of a descriptor and of a pair model that two processes trained; the first also described the photos."""
+    """Folders of a descriptor and of a pair model that two processes trained, pictures that they described and judged, what they told."""
     folder = tmp_path_factory.mktemp("two")
     pictures = folder / "pictures"
     shutil.copytree(drawn, pictures)
     (pictures / "broken.png").write_bytes(b"no picture")
+    (folder / "pairs.csv").write_text("query_id,reference_id\n" + "".join(f"{query},{reference}\n" for query, reference in LISTED))
     rooms = [folder / "descriptor", folder / "pairs"]
     data = ["--data.photos", str(drawn), "--data.cache", str(folder / "cache")]
     lines = [
         ["fit", *DESCRIPTOR, *data, "--output", str(rooms[0])],
         ["predict", *DESCRIPTOR, *data, "--output", str(rooms[0]), "--data.pictures", str(pictures)],
         ["fit", *PAIRS, *data, "--output", str(rooms[1])],
+        ["predict", *PAIRS, *data, "--output", str(rooms[1]), *sides(pictures)],
+        ["validate", *DESCRIPTOR, *data, "--output", str(rooms[0])],
+        *([verb, *PAIRS, *data, "--output", str(rooms[1]), *MEASURED] for verb in ("validate", "test")),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(matcher.__file__).parents[1])}
     words = " then ".join(" ".join(line) for line in lines).split(" ")
     done = subprocess.run([sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
-    return rooms, pictures
+    return rooms, pictures, done.stderr
+
+
+def sides(pictures):
+    """Words that name the list of pairs and its pictures."""
+    return ["--data.pairs", str(pictures.parent / "pairs.csv"), "--data.queries", str(pictures), "--data.references", str(pictures)]
 
 
 def losses(folder):
@@ -80,12 +96,14 @@ def test_two_processes_learn_what_one_does(by_two, command, drawn, tmp_path, num
     spreads = [name for name in states[1] if name.startswith("model.") and name.endswith("running_var")]
     assert all(torch.allclose(states[0][name], states[1][name], rtol=1e-2) for name in spreads) and bool(spreads) == (words is DESCRIPTOR)
     names = [{path.name for path in folder.iterdir()} for folder in (by_two[0][number], tmp_path)]
-    assert names[0] - {"descriptors.parquet", "errors.parquet"} == names[1] >= {"model.safetensors", "last.ckpt", "config.yaml"}
+    predicted = {"descriptors.parquet", "errors.parquet", "predicted_by.safetensors", "check"}
+    predicted |= {"pair_scores" + ending for ending in ("", "_query", "_reference")}
+    assert names[0] - predicted == names[1] - {"check"} >= {"model.safetensors", "last.ckpt", "config.yaml"}
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_two_processes_describe_every_picture_once(by_two, command, drawn, tmp_path, monkeypatch):
-    (trained, _), pictures = by_two
+    (trained, _), pictures, _ = by_two
     monkeypatch.setattr(photo_pairs, "PICTURES_A_BATCH", 5)
     shutil.copy(trained / "last.ckpt", tmp_path)
     code, _, err = command("predict", *DESCRIPTOR, "--data.photos", drawn, "--output", tmp_path, "--data.pictures", pictures)
@@ -96,9 +114,37 @@ def test_two_processes_describe_every_picture_once(by_two, command, drawn, tmp_p
     assert [read_record(folder / "errors.parquet", Errors).id.tolist() for folder in (tmp_path, trained)] == [["broken"], ["broken"]]
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_two_processes_judge_every_pair_once(by_two, command, drawn, tmp_path, monkeypatch):
+    (_, trained), pictures, told = by_two
+    assert "pair scores, process 0 of 2: 16 items" in told and "2 of 30 pairs could not be scored" in told
+    monkeypatch.setattr(scoring, "SHARD", 8)
+    shutil.copy(trained / "last.ckpt", tmp_path)
+    code, _, err = command("predict", *PAIRS, "--data.photos", drawn, "--output", tmp_path, *sides(pictures))
+    assert code == 0, err
+    files = [{file.name: file.read_bytes() for file in (room / "pair_scores").iterdir()} for room in (tmp_path, trained)]
+    assert [json.loads(of.pop("manifest.json"))["shards"] for of in files] == [[[0, 8], [8, 16], [16, 24], [24, 30]]] * 2
+    assert files[0] == files[1] and len(files[0]) == 4 + 4 + 2 + 1
+    found = Stage.load(trained / "pair_scores", PairScores).read()
+    assert list(zip(found.query_id.tolist(), found.reference_id.tolist(), strict=True)) == LISTED
+    assert np.flatnonzero(np.isnan(found.evidence["pair_logit"])).tolist() == [5, 13]
+    assert len(set(found.evidence["pair_logit"][~np.isnan(found.evidence["pair_logit"])].tolist())) > 20
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_processes_measure_what_one_does(by_two, command, drawn, tmp_path):
+    (descriptor, pairs), _, told = by_two
+    for verb, words, trained in (("validate", DESCRIPTOR, descriptor), ("validate", [*PAIRS, *MEASURED], pairs), ("test", PAIRS, pairs)):
+        shutil.copy(trained / "last.ckpt", tmp_path)
+        code, _, err = command(verb, *words, "--data.photos", drawn, "--output", tmp_path)
+        found = [line for line in err.splitlines() if line.startswith("step 0: ")]
+        assert code == 0 and found and all(line in told for line in found), err
+
+
 def test_one_process_keeps_all():
     rows = torch.randn(4, 3)
-    assert own_part(4) == slice(0, 4) and gather(rows) is rows and collect("x") == ["x"]
+    assert own_part(4) == slice(0, 4) and gather(rows) is rows
+    assert collect("x") == ["x"] and hand_out("x") == "x" and patient_group() is None
 
 
 def test_what_stays_on_one_device_is_told(make_data, make_module, drawn):

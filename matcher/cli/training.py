@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch.multiprocessing.spawn import ProcessException
 
 from matcher.cli.allowed import guard_imports
 from matcher.cli.refusals import content, one_sentence
@@ -29,6 +30,7 @@ from matcher.training.last_checkpoint import check_whole
 from matcher.training.pace import Pace
 from matcher.training.pairs import PairTraining
 from matcher.training.predicting import WriteDescriptors, WritePairScores
+from matcher.training.processes import end_children, tell_plainly, told_by
 from matcher.training.publishing import Publish
 from matcher.training.slices import LAST, Slices
 
@@ -178,8 +180,13 @@ def train(verb: str, words: Sequence[str]) -> int:
         if isinstance(error.__cause__, MatcherError):
             raise error.__cause__ from error
         raise
+    except ProcessException as error:
+        raise told_by(error) from error
     except SystemExit as done:
         if isinstance(done.__context__, KeyboardInterrupt):
+            end_children()
+            if rank_zero_only.rank:
+                return 130
             raise KeyboardInterrupt from done
         return int(done.code or 0)
     if verb == "fit" and cli.slices.interrupted:
@@ -191,5 +198,6 @@ def quieten() -> None:
     """Leaves Lightning's warnings of real trouble; hides its tips and remarks on what we do on purpose."""
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    tell_plainly()
     for sentence in REMARKS:
         warnings.filterwarnings("ignore", message=sentence)

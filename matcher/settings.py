@@ -379,8 +379,8 @@ class ShortlistSettings:
     per_query: int = 10
     descriptor: list[NearestViews] = field(default_factory=lambda: [NearestViews()])
     always: int = 3
-    support: float = 0.8
-    keypoints: int = 600
+    support: float = 1.2
+    keypoints: int = 500
     neighbours: int = 5
     tried: int = 30
     tolerance: float = 0.05

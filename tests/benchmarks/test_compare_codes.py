@@ -91,7 +91,9 @@ def test_votes_rank_as_the_shortlist_does(script: ModuleType, compared: SimpleNa
     index = Index.build(rows, np.arange(len(rows)), IndexSettings(kind="binary"), made_by="test")
     for number in range(4):
         expected, support = votes.vote(queries.features(number), references, index, script.STRATEGY.shortlist)
-        ranked, _ = sys.modules["codes"].rank_by_votes(index, queries.features(number).first(400), references, script.STRATEGY.shortlist)
+        ranked, _ = sys.modules["codes"].rank_by_votes(
+            index, queries.features(number).first(script.STRATEGY.shortlist.keypoints), references, script.STRATEGY.shortlist
+        )
         assert ranked[: len(expected)] == expected.tolist() or len(set(support.tolist())) < len(support)  # equal support, other order
 
 

@@ -1,4 +1,4 @@
-"""Grey picture -> corners at many scales, ten times cheaper than the extrema of SIFT's scale space.
+"""Grey picture -> corners at many scales, cheaper to find than the extrema of SIFT's scale space: no picture is doubled.
 
 A pyramid shrinks by the square root of two from level to level. A pixel's cornerness is that of Förstner and Gülch (1987, also Noble
 1988): determinant over trace of the gradients' products summed around it. Its maxima are the corners, to a fraction of a pixel. A

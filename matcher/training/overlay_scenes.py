@@ -43,6 +43,7 @@ class OverlayScenes(PhotoPairs):
         held_out: share of the photos that validation uses, and training never sees
         held_out_batches: batches of them that recall is measured on
         seed: of the split and of every draw
+        ahead: make the scenes of the next steps in a process of its own, where the training runs on the CPU
     """
 
     several_devices = False
@@ -60,6 +61,7 @@ class OverlayScenes(PhotoPairs):
         held_out: float = 0.05,
         held_out_batches: int = 16,
         seed: int = 0,
+        ahead: bool = False,
     ) -> None:
         super().__init__(
             photos,
@@ -72,6 +74,7 @@ class OverlayScenes(PhotoPairs):
             held_out=held_out,
             held_out_batches=held_out_batches,
             seed=seed,
+            ahead=ahead,
         )
 
     def make_pairs(self, bank: PhotoBank, draw: Draw, *, hardness: float) -> SceneBatch:  # type: ignore[override]

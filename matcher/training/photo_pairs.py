@@ -18,6 +18,7 @@ from matcher.data.augmentations import Recipe
 from matcher.data.photo_bank import PhotoBank, count_photos
 from matcher.errors import MatcherError, UsageError
 from matcher.images.table import ImageSet, read_images
+from matcher.training.ahead import load_ahead
 from matcher.training.devices import first_alone, process
 from matcher.training.sampling import HELD_OUT, Draw, Draws
 from matcher.training.schedule import Growth
@@ -58,6 +59,7 @@ class PhotoPairs(LightningDataModule):
         held_out: share of the photos that validation uses, and training never sees
         held_out_batches: batches of them that the validation loss is measured on
         seed: of the split and of every draw
+        ahead: make the views of the next steps in a process of its own, where the training runs on the CPU
         pictures: what `matcher predict` describes: a folder, a glob, a list file or a table
     """
 
@@ -84,12 +86,13 @@ class PhotoPairs(LightningDataModule):
         held_out: float = 0.05,
         held_out_batches: int = 4,
         seed: int = 0,
+        ahead: bool = False,
         pictures: str | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 2:
             raise UsageError(f"data.batch_size must be at least 2: the other photos are the negatives; it is {batch_size}")
-        self.negatives, self.known_shares = negatives, tuple(known)
+        self.negatives, self.known_shares, self.ahead = negatives, tuple(known), ahead
         self.photos, self.recipe_name, self.reference_recipe_name = photos, recipe, reference_recipe
         self.hardness, self.batch_size, self.others, self.asked_side = hardness, batch_size, others, side
         self.bank_side, self.cache, self.seed, self.pictures = bank_side, cache, seed, pictures
@@ -110,6 +113,8 @@ class PhotoPairs(LightningDataModule):
             if self.known_shares != (1.0,):
                 train = train.take(torch.randperm(len(train), generator=torch.Generator().manual_seed(self.seed)))
             device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
+            if self.ahead and (device.type != "cpu" or self.trainer.world_size > 1):
+                raise UsageError("data.ahead is for a training in one process on the CPU: a GPU makes its views itself")
             self.recipe = Recipe.load(self.recipe_name)
             self.reference_recipe = Recipe.load(self.reference_recipe_name) if self.reference_recipe_name else None
             self.bank, self.held_out = train.to(device), held_out.to(device)
@@ -140,7 +145,7 @@ class PhotoPairs(LightningDataModule):
         sizes = {"batch": self.batch_size, "others": self.others, "negatives": self.negatives}
         known = None if self.known_shares == (1.0,) else self.known_at
         draws = Draws(self.bank.weight, **sizes, seed=self.seed, first=lambda: self.trainer.global_step, known=known)
-        return DataLoader(draws, batch_size=None)
+        return load_ahead(draws, self.make_step) if self.ahead else DataLoader(draws, batch_size=None)
 
     def known_at(self, step: int) -> int:
         """Step from 0 -> how many photos, from the first of the bank on, it may draw."""
@@ -163,13 +168,21 @@ class PhotoPairs(LightningDataModule):
         """Rows of the pictures, some at a time; several processes take turns."""
         return DataLoader(Rows(len(self.images)), batch_size=None)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Rows to the device; what was made ahead is on the CPU already."""
+        return super().transfer_batch_to_device(batch, device, dataloader_idx) if isinstance(batch, Draw) else batch
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """A draw -> both views of its photos, on the device. What is no draw stays as it is."""
         if not isinstance(batch, Draw):
             return batch
         if self.trainer.training:
-            return self.make_pairs(self.bank, batch, hardness=self.hardness.at(self.trainer.global_step / self.trainer.max_steps))
+            return self.make_step(batch, self.trainer.global_step)
         return self.make_pairs(self.held_out, batch, hardness=self.hardness.end)
+
+    def make_step(self, draw: Draw, step: int) -> Any:
+        """The draw of a training step -> its batch, as hard as it is by then."""
+        return self.make_pairs(self.bank, draw, hardness=self.hardness.at(step / self.trainer.max_steps))
 
     def make_pairs(self, bank: PhotoBank, draw: Draw, *, hardness: float) -> PairBatch:
         """Rows of a bank -> their two views; the same seed gives the same views."""

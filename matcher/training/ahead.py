@@ -1,0 +1,41 @@
+"""Batches made in a process of their own while the last one is trained on: for trainings on the CPU, whose cores would else take turns."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, IterableDataset
+
+from matcher.training.sampling import Draw, Draws
+
+WAITING = 4  # batches that may be ready before they are wanted
+
+
+class Ahead(IterableDataset[Any]):
+    """Draws -> what is made of each, in their order: the same batches as without it."""
+
+    def __init__(self, draws: Draws, make: Callable[[Draw, int], Any]) -> None:
+        self.draws, self.make = draws, make  # make: draw, number of the step -> batch
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from (self.make(draw, step) for step, draw in enumerate(self.draws, start=self.draws.first()))
+
+
+def load_ahead(draws: Draws, make: Callable[[Draw, int], Any]) -> DataLoader[Any]:
+    """A loader that makes batches on one core beside the training, which gets them through shared memory."""
+    return DataLoader(
+        Ahead(draws, make),
+        batch_size=None,
+        num_workers=1,
+        prefetch_factor=WAITING,
+        multiprocessing_context="fork",  # the photos lie in memory already
+        worker_init_fn=leave_stopping,
+    )
+
+
+def leave_stopping(worker: int) -> None:
+    """Signals may reach every process of a terminal or a job: the training stops after its step, and ends this process then."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from matcher.errors import UsageError
 from matcher.models.backbones import Backbone, rebuild_backbone
-from matcher.models.pair_model import Cached, Judgement, PairModel
+from matcher.models.pair_model import Cached, Judgement, PairModel, read_verdict
 from matcher.models.tower import load_trunk
 
 Canvas = Literal["square", "wide"]
@@ -89,4 +89,4 @@ class ConcatViT(PairModel):
         return Judgement((logit + self.look(query, reference)) / 2 if self.symmetric else logit)
 
     def look(self, left: Tensor, right: Tensor) -> Tensor:
-        return self.verdict(self.backbone(torch.cat([left, right], dim=3)))[:, 0].float()
+        return read_verdict(self.verdict, self.backbone(torch.cat([left, right], dim=3)))

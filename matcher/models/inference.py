@@ -34,6 +34,13 @@ def make_ready(model: Model, run: Callable[[Tensor], Any]) -> Model:
     return model.eval()
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32: GPUs that know it, and CPUs with tiles for it (AMX)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
 @torch.no_grad()
 def turn(model: nn.Module, run: Callable[[], Any]) -> int:
     """Let a network whose strided convolutions pad as TensorFlow's do work on pictures turned by 180 degrees -> convolutions changed.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from matcher.models.backbones import Backbone
 from matcher.models.descriptor import evaluating
@@ -48,10 +49,12 @@ class PairModel(Publishable, nn.Module, ABC):
     Attributes:
         backbone: the network that looks at them
         stored: numpy type of what is kept of a view
+        precision: torch type in which ``judge_views`` multiplies; sums, norms and the logit are float32
     """
 
     backbone: Backbone
     stored: ClassVar[type]
+    precision: torch.dtype = torch.float32
 
     @property
     def size(self) -> int:
@@ -89,7 +92,8 @@ class PairModel(Publishable, nn.Module, ABC):
     def judge_views(self, query: Cached, reference: Cached) -> Verdict:
         """What ``encode_views`` gave of both sides (P, ...) -> the verdict on each pair."""
         sides = [self.unpack(at_least_one(side)).to(self.device) for side in (query, reference)]
-        with evaluating(self):
+        less = self.precision != torch.float32
+        with evaluating(self), torch.autocast(self.device.type, self.precision if less else None, enabled=less):
             said = self.judge(*sides)
         told = (None if one is None else one.float().softmax(-1).cpu().numpy()[: len(query)] for one in (said.to_reference, said.to_query))
         return Verdict(said.logit.float().cpu().numpy()[: len(query)], *told)
@@ -102,6 +106,12 @@ class PairModel(Publishable, nn.Module, ABC):
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
         """What makes it again, without its weights."""
+
+
+def read_verdict(layer: nn.Linear, rows: Tensor) -> Tensor:
+    """The last layer and what it reads (P, N) -> logits (P,) in float32, whatever the precision before: rounded ones would tie."""
+    with torch.autocast(rows.device.type, enabled=False):
+        return linear(rows.float(), layer.weight.float(), None if layer.bias is None else layer.bias.float())[:, 0]
 
 
 def at_least_one(rows: NDArray[Any]) -> NDArray[Any]:

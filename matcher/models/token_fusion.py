@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from matcher.errors import UsageError
 from matcher.models.backbones import Backbone, rebuild_backbone
-from matcher.models.pair_model import Cached, Judgement, PairModel
+from matcher.models.pair_model import Cached, Judgement, PairModel, read_verdict
 from matcher.models.tower import Tower, load_tower
 
 
@@ -117,8 +117,8 @@ class TokenFusion(PairModel):
         alike = (self.meet(first) @ self.meet(second).mT).float() / self.width**0.5
         to_reference = torch.cat([alike, self.nowhere(first).float()], dim=2)
         to_query = torch.cat([alike.mT, self.nowhere(second).float()], dim=2)
-        logit = self.verdict(torch.cat([pair.float(), summary(to_reference, to_query)], dim=1).to(pair.dtype))[:, 0]
-        return Judgement(logit.float(), to_reference, to_query)
+        logit = read_verdict(self.verdict, torch.cat([pair.float(), summary(to_reference, to_query)], dim=1))
+        return Judgement(logit, to_reference, to_query)
 
 
 def summary(to_reference: Tensor, to_query: Tensor) -> Tensor:

@@ -182,15 +182,20 @@ def view_pairs(
 
 def load_pair_model(settings: PairModelSettings) -> PairModel:
     """Settings -> the pair model, on the GPU if there is one. MatcherError if the checkpoint holds something else."""
+    import torch
+
     from matcher.models import checkpoint
-    from matcher.models.inference import make_ready
+    from matcher.models.inference import make_ready, multiplies_bfloat16
     from matcher.models.pair_model import PairModel
 
     path = find_model(settings.model, ROOMS)
     model = checkpoint.load(path)
     if not isinstance(model, PairModel):
         raise MatcherError(f"checkpoint {path} holds a {type(model).__name__}, and a pair model is needed here")
-    return make_ready(model, model.encode)
+    ready = make_ready(model, model.encode)
+    if settings.precision == "bfloat16" or (settings.precision == "auto" and multiplies_bfloat16(ready.device)):
+        ready.precision = torch.bfloat16
+    return ready
 
 
 def made_by(settings: PairModelSettings) -> str:

@@ -160,12 +160,50 @@ def test_the_descriptors_that_ship_describe_as_they_were_trained(name: str) -> N
 def test_the_pair_model_that_ships_judges_as_it_was_trained() -> None:
     trained, ready = (
         checkpoint.load(find_model("token_fusion/copydetect", ROOMS)),
-        load_pair_model(PairModelSettings("token_fusion/copydetect")),
+        load_pair_model(PairModelSettings("token_fusion/copydetect", precision="float32")),
     )
     pixels = views(8, trained.size)
     first, second = (model.judge_views(kept := model.encode_views(pixels), np.roll(kept, 1, axis=0)) for model in (trained, ready))
     assert np.abs(first.logit - second.logit).max() < 5e-3  # tokens are kept in bfloat16, where the last bit of some falls otherwise
     assert np.abs(first.to_reference - second.to_reference).max() < 5e-3
+
+
+def test_bfloat16_is_near_and_no_two_logits_tie() -> None:
+    exact, fast = (load_pair_model(PairModelSettings("token_fusion/copydetect", precision=kind)) for kind in ("float32", "bfloat16"))
+    kept = exact.encode_views(views(24, exact.size))
+    first, second = (model.judge_views(kept, np.roll(kept, 1, axis=0)) for model in (exact, fast))
+    assert 0 < np.abs(first.logit - second.logit).max() < 0.05 < first.logit.std()
+    assert np.abs(first.to_reference - second.to_reference).max() < 0.05
+    assert second.logit.dtype == np.float32 and len(set(second.logit)) == 24
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_a_logit_depends_on_no_neighbour_and_no_thread(kind: str) -> None:
+    settings = PairModelSettings("token_fusion/copydetect", precision=kind)
+    model, threads = load_pair_model(settings), torch.get_num_threads()
+    kept = model.encode_views(views(2 * settings.batch_size, model.size))
+    torch.set_num_threads(1)
+    try:
+        orders = [np.random.default_rng(seed).permutation(len(kept)) for seed in range(4)]
+
+        def judge(order: np.ndarray) -> np.ndarray:
+            sides = kept[order], np.roll(kept, 1, axis=0)[order]
+            parts = zip(*(np.split(side, 2) for side in sides), strict=True)
+            return np.concatenate([model.judge_views(*part).logit for part in parts])[np.argsort(order)]
+
+        alone = judge(np.arange(len(kept)))
+        with ThreadPoolExecutor(2) as pool:
+            assert all(np.array_equal(alone, found) for found in pool.map(judge, orders))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+def test_auto_takes_bfloat16_where_it_is_faster(tiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": tiles})
+    found = load_pair_model(PairModelSettings("token_fusion/copydetect"))
+    assert found.precision == (torch.bfloat16 if tiles else torch.float32)
 
 
 def test_bits_depend_on_no_neighbour_and_no_thread() -> None:

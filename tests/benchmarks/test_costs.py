@@ -111,6 +111,16 @@ def test_the_loop_and_the_pipeline_judge_the_same_pairs(script: Any, capsys: pyt
         loop.compare_with_loop(model, photos=str(tmp_path / "few"), backbone="timm:test_vit", size=32, queries=2, candidates=2)
 
 
+def test_keypoints_are_found_in_three_ways(script: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    extraction = script("extraction")
+    extraction.time_extraction(pictures=2, rounds=1, workers=1)
+    rows = cells(capsys.readouterr().out)
+    assert len(rows) == 3 and all(float(row[0]) > 0 for row in rows.values())
+    assert extraction.read_grey(None, 2, side=64).shape == (2, 64, 85)
+    with pytest.raises(UsageError, match="has 0 files, and 3 pictures"):
+        extraction.time_extraction(photos=str(tmp_path), pictures=3)
+
+
 def test_every_kind_of_index_is_timed(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
     script("index_speed").compare_indexes(rows=700, asked=40, probes=(1, 4), rounds=1)
     rows = cells(capsys.readouterr().out)

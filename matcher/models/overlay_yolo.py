@@ -115,10 +115,17 @@ class OverlayDetector(nn.Module):
 
     @torch.no_grad()
     def find(self, batch: Tensor, *, filled: tuple[float, float], threshold: float) -> list[Detections]:
-        """Letterboxed pictures (B, 3, h, w) and the share (x, y) of them that is picture -> what is found in each."""
-        boxes, probabilities = self.decode(self(batch))
-        scale = boxes.new_tensor([*filled, *filled])
-        return [thin_out((b / scale).clamp(0, 1), p, threshold) for b, p in zip(boxes, probabilities, strict=True)]
+        """Letterboxed pictures (B, 3, h, w) and the share (x, y) of them that is picture -> what is found in each.
+
+        The network looks at a picture and at its mirror image; of boxes that both give, the more certain one counts.
+        """
+        width = round(filled[0] * batch.shape[-1])
+        mirrored = torch.cat([batch[..., :width].flip(-1), batch[..., width:]], dim=-1)
+        boxes, probabilities = self.decode(self(torch.cat([batch, mirrored])))
+        straight, turned = (boxes / boxes.new_tensor([*filled, *filled])).chunk(2)
+        back = torch.stack([1 - turned[..., 2], turned[..., 1], 1 - turned[..., 0], turned[..., 3]], dim=-1)
+        both = torch.cat([straight, back], dim=1).clamp(0, 1), torch.cat(probabilities.chunk(2), dim=1)
+        return [thin_out(b, p, threshold) for b, p in zip(*both, strict=True)]
 
     def detect(self, pixels: NDArray[np.uint8], *, threshold: float = 0.25) -> Detections:
         """Picture (H, W, 3) uint8 RGB -> boxes, classes and confidence of everything with at least this confidence."""

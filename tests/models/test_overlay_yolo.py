@@ -78,7 +78,7 @@ def test_a_box_of_the_filled_part_is_the_whole_picture(untrained, monkeypatch, h
         shapes.append((h, w))
         scale = min(64 / hw[0], 64 / hw[1])
         box = [0, 0, max(1, round(hw[1] * scale)) / w, max(1, round(hw[0] * scale)) / h]
-        return torch.tensor([[box]]), torch.tensor([[[0.9, 0.0, 0.0]]])
+        return torch.tensor([[box], [box]]), torch.tensor(2 * [[[0.9, 0.0, 0.0]]])  # of the picture and of its mirror image
 
     monkeypatch.setattr(untrained, "decode", whole)
     found = untrained.detect(np.zeros((*hw, 3), dtype=np.uint8))
@@ -180,3 +180,14 @@ print(json.dumps([same, [name for name in seen if not name.startswith(tempfile.g
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [True, []]
     assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("hw", [(64, 64), (64, 40), (30, 64)])
+def test_a_picture_and_its_mirror_image_hold_the_same_boxes(trained, hw):
+    pixels = np.random.default_rng(3).integers(0, 80, (*hw, 3), dtype=np.uint8)
+    pixels[hw[0] // 5 : hw[0] // 2, hw[1] // 8 : hw[1] // 2] = 220
+    straight, mirrored = trained[0].detect(pixels, threshold=0.001), trained[0].detect(pixels[:, ::-1], threshold=0.001)
+    turned = mirrored.boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [1, 0, 1, 0]
+    assert len(straight.boxes) == len(turned) > 0
+    np.testing.assert_allclose(straight.confidence, mirrored.confidence, atol=1e-5)
+    np.testing.assert_allclose(straight.boxes[:3], turned[:3], atol=1e-4)

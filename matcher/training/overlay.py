@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from matcher.errors import MatcherError
+from matcher.errors import MatcherError, UsageError
 from matcher.metrics.detection import rank_boxes
 from matcher.metrics.ranking import recall_at_precision
+from matcher.models import checkpoint
+from matcher.models.cards import find_model
 from matcher.models.overlay_yolo import CLASSES, Detections, OverlayDetector
 from matcher.training.model_training import ModelTraining
 from matcher.training.overlay_scenes import SceneBatch
@@ -26,6 +28,8 @@ class OverlayTraining(ModelTraining):
         size: longer side of the pictures in pixels, a multiple of 32
         width: channels, as a share of YOLOv5l's; 0.25 = yolov5n
         depth: repetitions of its blocks likewise; 0.33 = yolov5n
+        weights: a checkpoint of a detector of this width and depth to begin from, or the bare name of one in checkpoints/overlay;
+            null = random ones
         seed: of the random weights
         optimiser: how the weights follow the loss
     """
@@ -36,10 +40,14 @@ class OverlayTraining(ModelTraining):
         size: int = 224,
         width: float = 0.25,
         depth: float = 0.33,
+        weights: str | None = None,
         seed: int = 0,
         optimiser: OptimiserSettings = OptimiserSettings(learning_rate=2e-3, warm_up=100, average=0.99),
     ) -> None:
-        super().__init__(OverlayDetector(size=size, width=width, depth=depth, seed=seed).to(memory_format=torch.channels_last), optimiser)
+        detector = OverlayDetector(size=size, width=width, depth=depth, seed=seed)
+        if weights is not None:
+            begin_from(detector, weights)
+        super().__init__(detector.to(memory_format=torch.channels_last), optimiser)
         self.found: list[tuple[Detections, Any, Any]] = []  # of validation: what was found, true boxes and classes of each picture
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,3 +85,13 @@ class OverlayTraining(ModelTraining):
             recall, threshold = recall_at_precision(rank_boxes(boxes, confidence, truth), 0.9)
             ending = f"_{name.split()[0]}" if number else ""
             self.log_dict({f"val_recall_at_p90{ending}": float(recall), f"val_threshold{ending}": float(threshold)})
+
+
+def begin_from(detector: OverlayDetector, name: str) -> None:
+    """Copies a checkpoint's weights; the size of the pictures may differ. UsageError if the networks do."""
+    found = checkpoint.load(find_model(name, ("overlay",)), kind=OverlayDetector.__name__)
+    assert isinstance(found, OverlayDetector)
+    for what in ("width", "depth"):
+        if getattr(found, what) != getattr(detector, what):
+            raise UsageError(f"model.weights: {name} has {what} {getattr(found, what)}, and model.{what} is {getattr(detector, what)}")
+    detector.load_state_dict(found.state_dict())

@@ -9,9 +9,10 @@ from lightning.pytorch import Trainer
 from PIL import Image
 
 from matcher.data.augmentations import Augmented
+from matcher.errors import UsageError
 from matcher.models.cards import read_card
-from matcher.models.checkpoint import load
-from matcher.models.overlay_yolo import Detections
+from matcher.models.checkpoint import load, save
+from matcher.models.overlay_yolo import Detections, OverlayDetector
 from matcher.training.overlay import OverlayTraining
 from matcher.training.overlay_scenes import OverlayScenes
 from matcher.training.settings import OptimiserSettings
@@ -110,6 +111,17 @@ def test_one_command_trains_it_and_writes_a_detector(folder, command, tmp_path):
     assert 0 <= card["numbers"]["val_recall_at_p90"] <= 1
     detector = load(tmp_path / "out" / "model.safetensors", kind="OverlayDetector")
     assert detector.detect(np.zeros((40, 60, 3), dtype=np.uint8)).boxes.shape[1] == 4
+
+
+def test_a_training_may_begin_from_a_checkpoint(tmp_path):
+    known = OverlayDetector(size=96, width=0.125, seed=5)
+    file = str(save(tmp_path / "known.safetensors", known, {})[0])
+    begun = OverlayTraining(size=64, width=0.125, weights=file)
+    assert begun.size == 64
+    for held in (begun.model, begun.average):
+        assert all(torch.equal(value, known.state_dict()[name]) for name, value in held.state_dict().items())
+    with pytest.raises(UsageError, match=r"model\.weights: .* has width 0\.125, and model\.width is 0\.25"):
+        OverlayTraining(size=64, width=0.25, weights=file)
 
 
 @pytest.mark.parametrize("file", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda file: file.stem)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,7 +185,7 @@ def load_pair_model(settings: PairModelSettings) -> PairModel:
     import torch
 
     from matcher.models import checkpoint
-    from matcher.models.inference import make_ready, multiplies_bfloat16
+    from matcher.models.inference import make_ready
     from matcher.models.pair_model import PairModel
 
     path = find_model(settings.model, ROOMS)
@@ -193,9 +193,19 @@ def load_pair_model(settings: PairModelSettings) -> PairModel:
     if not isinstance(model, PairModel):
         raise MatcherError(f"checkpoint {path} holds a {type(model).__name__}, and a pair model is needed here")
     ready = make_ready(model, model.encode)
-    if settings.precision == "bfloat16" or (settings.precision == "auto" and multiplies_bfloat16(ready.device)):
-        ready.precision = torch.bfloat16
+    ready.precision = getattr(torch, precision_of(settings))
     return ready
+
+
+def precision_of(settings: PairModelSettings) -> Literal["float32", "bfloat16"]:
+    """Settings -> the precision in which this machine judges; who shares out work over machines asks once, for all."""
+    if settings.precision != "auto":
+        return settings.precision
+    import torch
+
+    from matcher.models.inference import multiplies_bfloat16
+
+    return "bfloat16" if multiplies_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu")) else "float32"
 
 
 def made_by(settings: PairModelSettings) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -130,6 +130,7 @@ def pair_judge(strategy: Strategy, job: Job) -> Callable[[], PairJudge] | None:
     if settings is None:
         return None
     check_pair_model(strategy, settings)
+    settings = replace(settings, precision=pair_model.precision_of(settings))  # here, once: other machines may not be like this one
     return partial(PairJudge.load, settings, image_settings=strategy.images, cache=cache_of(job))
 
 
@@ -170,7 +171,7 @@ def scorer_config(strategy: Strategy) -> dict[str, Any]:
         del scorers["sift"]["gpu"]
     if (settings := strategy.scorers.pair_model) is not None:
         del scorers["pair_model"]["memory"]
-        scorers["pair_model"]["made_by"] = pair_model.made_by(settings)
+        scorers["pair_model"] |= {"made_by": pair_model.made_by(settings), "precision": pair_model.precision_of(settings)}
     return scorers
 
 

@@ -91,6 +91,16 @@ def test_every_pair_has_the_evidence_of_both_scorers(scored):
     assert np.isfinite(found.frame[1]).all() and not np.array_equal(found.frame[1], found.patch_frame[1])
 
 
+def test_scores_of_one_precision_are_not_gone_on_with_in_another(scored, room, strategy, tmp_path, monkeypatch):
+    copy = shutil.copytree(scored, tmp_path / "scored")
+    used = Stage.load(copy, PairScores).manifest.config["scorers"]["pair_model"]["precision"]
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[used]  # this machine chose one of them: auto
+    assert score(room / "pairs.csv", *described(scored), copy, strategy=asked(strategy, precision=used)) == copy
+    monkeypatch.setattr(pair_model, "precision_of", lambda settings: other)  # as on another kind of machine
+    with pytest.raises(StaleStageError, match=rf"precision: was '?{used}'?, now '?{other}'?"):
+        score(room / "pairs.csv", *described(scored), copy, strategy=strategy)
+
+
 def test_scores_do_not_change_when_other_pictures_and_pairs_are_added(scored, room, strategy, tmp_path):
     write_pairs(tmp_path / "pairs.csv", PAIRS[1:2])
     for side in ("queries", "references"):

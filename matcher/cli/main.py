@@ -17,7 +17,7 @@ from matcher import __version__
 from matcher.cli.verbs import TRAINING, VERBS, one_line
 from matcher.errors import MatcherError, UsageError
 
-INTERRUPTED = "interrupted; what was finished is kept, and the same command goes on from there"
+INTERRUPTED = "interrupted; what was finished is kept, and the same command{} goes on from there"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -27,7 +27,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         text, code = answer(words)
     except KeyboardInterrupt:
-        return complain(INTERRUPTED, 130)
+        again = " without --fresh" if any(word.startswith("--fresh") for word in words) else ""
+        return complain(INTERRUPTED.format(again), 130)
     except UsageError as error:
         verb = f"{words[0]} " if words and words[0] in (*VERBS, *TRAINING) else ""
         return complain(f"error: {error} (see matcher {verb}--help)", 2)

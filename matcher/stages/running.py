@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import yaml
 
 from matcher import __version__
 from matcher.errors import MatcherError
+from matcher.index_card import CARD_FILE
 from matcher.metrics.evaluation import Evaluation
 from matcher.settings import Strategy
 from matcher.stages.collection import Collection, is_collection
@@ -24,11 +26,23 @@ from matcher.stages.describing import ERRORS
 from matcher.stages.predicting import load_fusion
 from matcher.storage.aside import read_json, remove_temporaries, write_aside, write_json
 from matcher.storage.lock import hold
+from matcher.storage.manifest import MANIFEST_NAME
 from matcher.storage.records import read_record, write_record
-from matcher.storage.stage import Stage
+from matcher.storage.stage import Stage, remove_stage
 from matcher.types import Errors, PairScores, Pictures, Predictions
 
+log = logging.getLogger("matcher")
 TIMINGS = "timings.json"
+RESULTS = (
+    "predictions.csv",
+    "report.html",
+    "predictions.parquet",
+    "fused.parquet",
+    "evaluation.json",
+    ERRORS,
+    "config.yaml",
+    "versions.json",
+)
 PACKAGES = ("numpy", "opencv-python", "faiss-cpu", "faiss-gpu", "pillow", "pyarrow", "torch")
 
 
@@ -44,6 +58,7 @@ class RunSummary:
     copies: int  # queries with a prediction of at least one half
     seconds: dict[str, float]
     evaluation: Evaluation | None
+    resumed: bool = False  # do the seconds count earlier sessions too?
 
     def as_dict(self) -> dict[str, Any]:
         fields = {name: getattr(self, name) for name in ("queries", "references", "errors", "pairs", "copies", "seconds")}
@@ -55,7 +70,7 @@ class RunSummary:
         measured = f"{self.evaluation}\n" if self.evaluation else ""
         return (
             f"{measured}{self.copies:,} of {self.queries:,} queries are probably copies of one of {self.references:,} references\n"
-            f"{bad}{sum(self.seconds.values()):.1f} s: {stages}\n"
+            f"{bad}{sum(self.seconds.values()):.1f} s{' with all earlier sessions' if self.resumed else ''}: {stages}\n"
             f"{self.output / 'predictions.csv'}\n{self.output / 'report.html'}"
         )
 
@@ -66,6 +81,7 @@ class RunFolder:
     def __init__(self, output: str | PathLike[str], *, strategy: Strategy, fresh: bool) -> None:
         self.path, self.strategy, self.fresh = Path(output), strategy, fresh
         self.seconds: dict[str, float] = {}
+        self.resumed = False
         self.evaluation: Evaluation | None = None
 
     def __enter__(self) -> Self:
@@ -76,9 +92,24 @@ class RunFolder:
             raise MatcherError(f"cannot make the folder {self.path}: {error.strerror}; choose another --output") from error
         self.lock = hold(self.path)
         remove_temporaries(self.path)
-        if not self.fresh and (self / TIMINGS).is_file():
-            self.seconds = {name: float(seconds) for name, seconds in read_json(self / TIMINGS).items()}
+        if (self / TIMINGS).is_file():
+            if self.fresh:
+                self.clear()
+            else:
+                self.seconds = read_seconds(self / TIMINGS)
+                self.resumed = bool(self.seconds)
+        elif not (self / "queries").exists() and (strangers := [name for name in RESULTS[:2] if (self / name).exists()]):
+            raise MatcherError(f"{self.path} holds {' and '.join(strangers)} that no run made: move them away, or choose another --output")
         return self
+
+    def clear(self) -> None:
+        """Remove what an earlier run left, results first, so that whatever happens now nobody takes them for those of this run."""
+        for name in (*RESULTS, f"index/{CARD_FILE}"):
+            (self / name).unlink(missing_ok=True)
+        for pattern in ("*", "*/*"):
+            for manifest in self.path.glob(f"{pattern}/{MANIFEST_NAME}"):
+                remove_stage(manifest.parent)
+        (self / TIMINGS).unlink()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         del self.lock
@@ -128,7 +159,18 @@ class RunFolder:
         counts = [len(Stage.load(folder / "pictures", Pictures).read()) for folder in folders]
         counts += [len(Collection.read(references))] if is_collection(references) else []
         copies = len(np.unique(predictions.query_id[predictions.probability >= 0.5]))
-        return RunSummary(self.path, counts[0], counts[1], len(errors), len(predictions), copies, self.seconds, self.evaluation)
+        return RunSummary(
+            self.path, counts[0], counts[1], len(errors), len(predictions), copies, self.seconds, self.evaluation, self.resumed
+        )
+
+
+def read_seconds(path: Path) -> dict[str, float]:
+    """timings.json -> seconds by stage; a damaged one is said and counts as none, because nothing is computed from it."""
+    try:
+        return {name: float(seconds) for name, seconds in read_json(path).items()}
+    except (MatcherError, AttributeError, TypeError, ValueError):
+        log.warning("%s is damaged: seconds are counted from now on", path)
+        return {}
 
 
 def installed() -> dict[str, str]:

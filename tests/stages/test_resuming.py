@@ -141,6 +141,54 @@ def test_fresh_begins_anew(copy, library, small_shards):
     assert parts_of(copy) == parts
 
 
+def test_a_fresh_run_that_fails_leaves_no_results_of_the_old_one(copy, library, tmp_path, command):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.jpg").write_text("no picture")
+    (copy / "mine.txt").write_text("stays")
+    places = ("--queries", library.queries, "--output", copy, "--quiet")
+    code, _, complaint = command("run", *KEYPOINTS, *places, "--references", tmp_path / "bad", "--fresh")
+    assert code == 1 and "none of the 1 references can be used" in complaint
+    left = {path.name for path in copy.iterdir()}
+    assert not left & {"predictions.csv", "predictions.parquet", "report.html", "errors.parquet", "fused.parquet", "config.yaml"}
+    assert "mine.txt" in left and not list(copy.glob("candidates/part*")) and not list(copy.glob("pair_scores/part*"))
+    code, _, complaint = command("run", *KEYPOINTS, *places, "--references", library.references, "--fresh")
+    assert code == 0, complaint
+
+
+def test_a_fresh_run_that_is_stopped_goes_on_without_fresh(copy, library, tmp_path, small_shards):
+    fewer = tmp_path / "fewer"
+    shutil.copytree(library.queries, fewer)
+    next(iter(sorted(fewer.iterdir()))).unlink()
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, "run", *KEYPOINTS, "--workers", "1", "--fresh"]
+        + [str(word) for word in ("--queries", fewer, "--references", library.references, "--output", copy)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    (copy / "queries" / "keypoints" / "part-00001.parquet").unlink(missing_ok=True)
+    told = stop_at(process, copy / "queries" / "keypoints" / "part-00001.parquet", signal.SIGINT)
+    assert process.returncode == 130 and "the same command without --fresh goes on from there" in told
+    with small_shards():
+        assert run(fewer, library.references, copy).queries == len(list(fewer.iterdir()))
+
+
+def test_damaged_timings_stop_nobody(copy, library, command):
+    (copy / "timings.json").write_text('{"describe queries": 1.0, "describe ref')
+    places = ("--queries", library.queries, "--references", library.references, "--output", copy)
+    code, printed, complaint = command("run", *KEYPOINTS, *places)
+    assert code == 0 and "timings.json is damaged: seconds are counted from now on" in complaint and "earlier sessions" not in printed
+    assert "with all earlier sessions" in command("run", *KEYPOINTS, *places)[1]
+
+
+def test_predictions_of_somebody_else_are_not_written_over(library, tmp_path, command):
+    (tmp_path / "predictions.csv").write_text("mine")
+    places = ("--queries", library.queries, "--references", library.references, "--output", tmp_path)
+    code, _, complaint = command("run", *KEYPOINTS, *places)
+    assert code == 1 and "holds predictions.csv that no run made: move them away" in complaint
+    assert (tmp_path / "predictions.csv").read_text() == "mine"
+
+
 def test_the_written_config_makes_the_same_run(copy, library, command):
     before = parts_of(copy)
     places = ("--queries", library.queries, "--references", library.references, "--output", copy)

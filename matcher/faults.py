@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from difflib import get_close_matches
+from pathlib import PurePath
 from typing import Any, get_args, get_origin, get_type_hints
 
 from matcher.errors import UsageError
@@ -23,8 +24,14 @@ class Fault(Exception):
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """A name that there is not, and those that there are -> ``; did you mean A?``, or nothing if none is spelt alike."""
-    found = get_close_matches(name, list(known), n=1, cutoff=0.7)
-    return f"; did you mean {found[0]}?" if found else ""
+    by_stem = {stem(other): other for other in known}
+    found = get_close_matches(stem(name), list(by_stem), n=1, cutoff=0.7)
+    return f"; did you mean {by_stem[found[0]]}?" if found else ""
+
+
+def stem(name: str) -> str:
+    """A file's name without folder and ending, which others share; any other name as it is."""
+    return PurePath(name).stem if name.endswith((".json", ".yaml", ".safetensors")) else name
 
 
 def find_fault(cls: type, content: Any, key: str) -> Fault | None:

@@ -56,4 +56,6 @@ def test_no_fault_where_none_is(content):
 
 def test_a_name_spelt_alike_is_offered_and_no_other():
     assert suggest("keypoint", iter(["full", "keypoints", "d2lv"])) == "; did you mean keypoints?"
+    assert suggest("fusion/keypoint.json", ["fusion/keypoints.json"]) == "; did you mean fusion/keypoints.json?"
+    assert suggest("fusion/nothere.json", ["fusion/separate.json"]) == ""  # folder and ending are no likeness
     assert suggest("keypoint", ["full", "d2lv"]) == suggest("keypoint", []) == ""

@@ -32,9 +32,7 @@ def nearest_config(path: str, words: Sequence[str]) -> str:
     names = [name for name in shipped_names("experiments") if name.endswith(".yaml")]
     typed = next((word for word in config_files(words) if path.endswith(word)), path).removeprefix("experiments/")
     stem = Path(typed).stem
-    same = [name for name in names if Path(name).stem == stem] or get_close_matches(
-        f"{typed.removesuffix('.yaml')}.yaml", names, n=1, cutoff=0.7
-    )
+    same = [name for name in names if Path(name).stem == stem]
     alike = get_close_matches(stem, {Path(name).stem for name in names}, n=1, cutoff=0.75)
     if meant := same or [name for name in names if Path(name).stem in alike]:
         return f"; did you mean {' or '.join(meant)}?"

@@ -15,6 +15,7 @@ import torch
 from pair_loop import draw
 from pair_speed import Work, render_rates, time_rounds
 from script import run_script
+from threadpoolctl import threadpool_limits
 
 from matcher.errors import UsageError
 from matcher.images.decode import load
@@ -42,7 +43,8 @@ def time_extraction(*, photos: str | None = None, pictures: int = 24, rounds: in
     with ThreadPoolExecutor(workers) as pool:
 
         def by_pool(asked: SiftSettings) -> None:
-            list(pool.map(lambda picture: extract(picture, asked), grey))
+            with threadpool_limits(limits=1):  # numpy's products too, as in the engine
+                list(pool.map(lambda picture: extract(picture, asked), grey))
 
         unit = f"OpenCV's SIFT, {workers} threads"
         work: Work = {

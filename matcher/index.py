@@ -38,9 +38,9 @@ class Index:
     meanwhile is not.
     """
 
-    def __init__(self, searcher: Any, card: Card, names: list[str] | None = None) -> None:
+    def __init__(self, searcher: Any, card: Card, names: list[str] | None = None, *, read_only: bool = False) -> None:
         self.card = card
-        self._searcher, self._read_only = searcher, isinstance(searcher, MappedLists)
+        self._searcher, self._read_only = searcher, read_only
         self._gpu: Any = None
         self._names = None if names is None else np.array(names, dtype=np.str_)  # text of id i, for indexes with text ids
         if card.settings.gpu == "yes":
@@ -205,8 +205,8 @@ class Index:
         return (Path(folder) / CARD_FILE).is_file()
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], *, made_by: str) -> Self:
-        """Folder -> index. With ``on_disk`` the lists stay in the file and the index can only be searched.
+    def load(cls, folder: str | os.PathLike[str], *, made_by: str, mapped: bool = False) -> Self:
+        """Folder -> index. ``mapped``, or made with ``on_disk``: its lists stay in the file, and it can only be searched.
 
         Raises:
             StaleStageError: another model or config made the rows
@@ -218,9 +218,14 @@ class Index:
         for name, expected in checksums.items():
             if not (place / name).is_file() or digest_file(place / name) != expected:
                 raise MatcherError(f"the index in {place} is damaged: {name} is not what was written; build it again")
-        searcher = faiss.read_index(str(place / INDEX_FILE))
+        on_disk = LIST_FILES[0] in checksums
+        mapped = mapped and not on_disk and card.stored in LISTS and (card.settings.gpu == "no" or gpu_count() == 0)
+        searcher: Any = faiss.read_index(str(place / INDEX_FILE), faiss.IO_FLAG_MMAP if mapped else 0)
+        if mapped:
+            lists: Any = faiss.downcast_InvertedLists(searcher.invlists)
+            lists.prefetch_nthread = 0  # else threads of their own read ahead in every search
         names = json.loads((place / NAMES_FILE).read_text(encoding="utf-8")) if NAMES_FILE in checksums else None
-        return cls(MappedLists(searcher, place) if LIST_FILES[0] in checksums else searcher, card, names)
+        return cls(MappedLists(searcher, place) if on_disk else searcher, card, names, read_only=on_disk or mapped)
 
     def _numbers(self, ids: NDArray[Any]) -> NDArray[np.int64]:
         """Ids that are there -> faiss's numbers for them (N,)."""
@@ -246,7 +251,7 @@ class Index:
     def _check_writable(self) -> None:
         if self._read_only:
             raise MatcherError(
-                "an index that was loaded with on_disk can only be searched: copy its folder, or build it again to change it"
+                "an index that was loaded with on_disk, or mapped, can only be searched: copy its folder, or build it again to change it"
             )
 
     def _place(self, k: int) -> Any:

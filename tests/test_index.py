@@ -178,6 +178,20 @@ def test_on_disk_finds_the_same_and_cannot_be_changed(kind, tmp_path):
         build("flat", rows, on_disk=True)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_mapped_finds_the_same_and_cannot_be_changed(kind, tmp_path):
+    rows, queries = clustered(2000, bytes_=True), clustered(50, seed=1, bytes_=True)
+    index = build(kind, rows, probes=5)
+    index.save(tmp_path)
+    mapped = Index.load(tmp_path, made_by=MODEL, mapped=True)
+    assert same(index.search(queries, 7), mapped.search(queries, 7)) and len(mapped) == 2000
+    if kind in LISTS:
+        with pytest.raises(MatcherError, match="mapped"):
+            mapped.add(rows[:1], [5000])
+        build(kind, rows[:1000]).save(tmp_path)  # in place of the file that is mapped
+        assert same(index.search(queries, 7), mapped.search(queries, 7))
+
+
 def test_text_ids(tmp_path):
     rows = clustered(300)
     index = build("flat", rows, ids=np.array([f"é {i}" for i in range(300)]))

@@ -104,7 +104,8 @@ def describe_images(images: ImageSet, folder: Path, *, side: Side, strategy: Str
         pictures.write(number_of[rows.start], found)
         return points, errors
 
-    run_shards(keypoints, work, engine=job.engine, workers=job.workers, label=f"keypoints of {plural}")
+    run_shards(keypoints, work, engine=job.engine, workers=job.workers, apart=True, label=f"keypoints of {plural}")
+    remove_temporaries(pictures.folder)  # of a process that died
     if strategy.descriptor is not None:
         describe_globally(images, folder, side=side, strategy=strategy, job=job)
     if side == "query" and strategy.query_crop is not None:

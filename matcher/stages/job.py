@@ -15,9 +15,9 @@ class Job:
     """How a verb works, not what it finds: none of this changes a result.
 
     Args:
-        workers: threads, or processes of Ray; 0 = one for each core
-        engine: "local" works on threads of this machine, "ray" in processes of this machine, or on the cluster of RAY_ADDRESS, whose
-            machines see the same files under the same paths
+        workers: threads, or processes; 0 = one for each core
+        engine: "local" works on threads of this machine, or, where three workers or more have much to do, in processes; "ray" in processes
+            of this machine, or on the cluster of RAY_ADDRESS, whose machines see the same files under the same paths
         on_error: "skip" lists bad items in errors.parquet and goes on, "raise" stops at the first
         fresh: throw away what an earlier run left in the output folder instead of resuming it
         cache: folder of keypoints and of views that a pair model encoded, kept between runs under the picture's content and

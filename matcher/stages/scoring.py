@@ -152,7 +152,8 @@ def score_pairs(
     config = {"images": asdict(strategy.images), "scorers": scorer_config(strategy)}
     inputs = {**made_of, "pairs": fingerprint(pairs)}
     stage = Stage.open(folder, PairScores, config=config, inputs=inputs, items=len(pairs), items_per_shard=SHARD, fresh=job.fresh)
-    run(stage, partial(judge_part, pairs, judge, job), engine=job.engine, workers=job.workers, label="pair scores")
+    apart = strategy.scorers.pair_model is None  # threads share its memory of pictures
+    run(stage, partial(judge_part, pairs, judge, job), engine=job.engine, workers=job.workers, apart=apart, label="pair scores")
     return stage
 
 

@@ -52,7 +52,7 @@ def load_index(place: Path, library: FeatureSet, made_by: str, settings: IndexSe
     """Folder of an index, or of a collection, the references in it and what names them -> what is searched."""
     if isinstance(library, StoredFeatures):
         return Collection.read(place).index(library, settings)
-    return Index.load(place, made_by=index_made_by(made_by, settings))
+    return Index.load(place, made_by=index_made_by(made_by, settings), mapped=True)
 
 
 def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, *, strategy: Strategy, job: Job) -> Stage[Candidates]:
@@ -89,7 +89,7 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
         joined = [merge(of_query(voted, id_), near.of(id_)) for id_ in chosen.id.tolist()]
         return Candidates.concat([cut(candidates, strategy.budget.pairs_per_query) for candidates in joined])
 
-    run_shards(stage, work, engine=job.engine, workers=job.workers, label="candidates")
+    run_shards(stage, work, engine=job.engine, workers=job.workers, apart=True, label="candidates")
     return stage
 
 

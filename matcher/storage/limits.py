@@ -49,6 +49,7 @@ def read_parquet(file: BinaryIO, path: str | os.PathLike[str]) -> pa.Table:
             check_size(size, path, "its rows")
             batches.append(pa.RecordBatch.from_arrays([plain(column) for column in batch.columns], names=batch.schema.names))
         table = pa.Table.from_batches(batches) if batches else schema.empty_table()
+    table.validate(full=True)  # texts that are no UTF-8, say
     return table.replace_schema_metadata(schema.metadata)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matcher.errors import MatcherError
+from matcher.images.table import read_images
 from matcher.storage.columns import from_arrow
 from matcher.storage.tables import read_table, write_table
 
@@ -54,6 +55,15 @@ def test_bad_tables_are_refused(content, sentence, tmp_path):
     with pytest.raises(MatcherError, match=sentence) as caught:
         read_table(path, columns=PAIRS)
     assert str(path) in str(caught.value)
+
+
+def test_text_that_is_no_utf8_is_refused(tmp_path):
+    sign = pa.py_buffer(b"\xff\xfe")
+    ids = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(bytes([0, 0, 0, 0, 2, 0, 0, 0])), sign])
+    pq.write_table(pa.table({"query_id": ids, "id": ids, "path": ids}), tmp_path / "t.parquet")
+    for read in (lambda path: read_table(path, columns={"query_id": "text"}), lambda path: read_images(path, "queries")):
+        with pytest.raises(MatcherError, match=r"t\.parquet.*Invalid UTF8"):
+            read(tmp_path / "t.parquet")
 
 
 def test_missing_table_and_folder_are_refused(tmp_path):

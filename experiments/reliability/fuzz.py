@@ -98,7 +98,7 @@ def work(name: str, sender: Connection, seconds: float, seed: int, findings: Pat
     signal.signal(signal.SIGALRM, stop)
     with TemporaryDirectory() as room:
         kind = next(kind for kind in kinds(Path(room)) if kind.name == name)
-        with suppress(Exception), TemporaryDirectory() as first:
+        with suppress(Exception, SystemExit), TemporaryDirectory() as first:
             kind.read(kind.make(random.Random(0)), Path(first))  # what it imports is not the first file's time
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))

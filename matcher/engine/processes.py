@@ -97,9 +97,7 @@ class Crew(Generic[R]):
         for last in (False,) * RETRIES + (True,):
             try:
                 with unheard(signal.SIGINT):
-                    self.crew = get_reusable_executor(
-                        self.workers, timeout=IDLE, initializer=prepare, initargs=(os.getpid(),), env=ONE_THREAD
-                    )
+                    self.crew = begin(self.workers)
                     self.flying[self.crew.submit(compute, os.getcwd(), self.parcel, number)] = number
                 return
             except BrokenProcessPool as error:

@@ -10,7 +10,6 @@ from matcher.engine.kernels import available_cores
 from matcher.engine.local import R, Work
 from matcher.storage.stage import Stage
 
-FEW = 2  # so many workers are as fast on threads: beginning processes takes longer than threads wait for each other
 PROCESS_SHARDS = 6  # that make a process worth beginning
 Engine = Literal["local", "ray"]
 
@@ -35,7 +34,7 @@ def run_shards(
         from matcher.engine import on_ray
 
         on_ray.run_shards(stage, work, workers=workers, whole=whole, label=label)
-    elif apart and not whole and (crew := processes_worth(stage, workers)) > FEW:
+    elif apart and not whole and (crew := processes_worth(stage, workers)) > 1:
         from matcher.engine import processes
 
         processes.run_shards(stage, work, workers=crew, label=label)

@@ -75,7 +75,7 @@ def peaks(cornerness: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     top = cv2.compare(cornerness, cv2.dilate(cornerness, APART), cv2.CMP_GE)
     top[:MARGIN], top[-MARGIN:], top[:, :MARGIN], top[:, -MARGIN:] = 0, 0, 0, 0
     values, width = cornerness.ravel(), cornerness.shape[1]
-    places = np.flatnonzero(top)
+    places = np.flatnonzero(top != 0)  # far faster of truth values than of numbers
     places = places[values[places] > FAINTEST]
     places = places[np.argsort(-values[places], kind="stable")[:count]]
     x, y = places % width + between(values, places, 1), places // width + between(values, places, width)

@@ -57,13 +57,15 @@ def describe(levels: Levels, points: Floats, of_level: NDArray[np.int64]) -> tup
 
 def turns(image: NDArray[np.uint8], places: Floats) -> Floats:
     """The direction (K,) that most gradients around each place have, by the highest of 36 bins and a parabola through its neighbours."""
-    weight, smooth = turn_tables()
-    step, reach = image.shape[1], np.arange(TURN_SIDE) - TURN_SIDE // 2
-    x, y = np.rint(places).astype(np.int64).T
-    where = (y * step + x)[:, None] + (reach[:, None] * step + reach).ravel()
-    patches = room("patches", where.shape)
-    patches[:] = np.take(image.ravel(), where, out=room("bytes", where.shape, np.uint8), mode="clip")
-    length, angle = cv2.cartToPolar(*differences(patches, TURN_SIDE))
+    (weight, across, down), smooth = turn_tables()
+    step, (x, y) = image.shape[1], np.rint(places).astype(np.int64).T
+    above = ((y - 1) * step + x)[:, None] + (down * step + across)  # of each pixel of the windows, the one above it
+    upper, left, right, lower = (
+        np.take(image.ravel()[start:], above, out=room(name, above.shape, np.uint8), mode="clip")
+        for name, start in (("upper", 0), ("left", step - 1), ("right", step + 1), ("lower", 2 * step))
+    )
+    dx, dy = np.subtract(right, left, dtype=np.float32), np.subtract(lower, upper, dtype=np.float32)
+    length, angle = cv2.cartToPolar(dx, dy)
     length *= weight
     angle *= np.float32(TURN_BINS / (2 * np.pi))
     angle += np.float32(0.5)  # the first bin lies around 0; the last half of it is told apart and added to it
@@ -116,13 +118,14 @@ def differences(patches: Floats, side: int) -> tuple[Floats, Floats]:
 
 
 @lru_cache
-def turn_tables() -> tuple[Floats, NDArray[np.float64]]:
-    """Weights (TURN_SIDE ** 2,) of a window's pixels, none along its border; and (36, 36), which smooths a histogram twice by thirds."""
+def turn_tables() -> tuple[tuple[Floats, NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]:
+    """Weights (N,) of the pixels around a corner their places across and down; (36, 36), which smooths a histogram twice by thirds."""
     beside = np.arange(TURN_SIDE) - TURN_SIDE // 2
     radius, squared = TURN_SIDE // 2 - 0.5, beside**2 + beside[:, None] ** 2
-    weight = np.where(squared <= radius**2, np.exp(-squared / (2 * (2 * radius / 4.5) ** 2)), 0)
+    down, across = np.nonzero(squared <= radius**2)
+    weight = np.exp(-squared[down, across] / (2 * (2 * radius / 4.5) ** 2))
     once = np.sum([np.roll(np.eye(TURN_BINS), shift, axis=1) for shift in (-1, 0, 1)], axis=0) / 3
-    return weight.ravel().astype(np.float32), once @ once
+    return (weight.astype(np.float32), beside[across], beside[down]), once @ once
 
 
 @lru_cache

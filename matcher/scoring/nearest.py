@@ -69,7 +69,9 @@ def search_here(query: Rows, references: Sequence[Rows]) -> Iterator[BothImages]
             nearest = cosine.argmax(axis=1)
             best = cosine[every, nearest]
             cosine[every, nearest] = -np.inf
-            found.append(Nearest(nearest, best * inverse, cosine.max(axis=1) * inverse))
+            found.append(
+                Nearest(nearest, best * inverse, cosine[every, cosine.argmax(axis=1)] * inverse)
+            )  # max takes twice the time of argmax
         yield BothImages(*found)
 
 

@@ -10,8 +10,9 @@ The references with the heaviest votes are then tested for one transform that th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from matcher.models.similarity import agree
 from matcher.settings import ShortlistSettings
 from matcher.visual_words import companions
 
+ROUNDED = 1 + 1e-4  # times a sum of weights: more than the same numbers, added in another order, can make
 FAR = 0.05  # squared distance of unit rows that the last neighbour is held to have at least
 
 
@@ -41,31 +43,62 @@ def vote(
     query: LocalFeatures, references: FeatureSet, index: Index | IndexShards, settings: ShortlistSettings
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Query keypoints -> rows of references (C,), best first, and their support (C,); C <= settings.per_query."""
-    query = query.first(settings.keypoints)
-    support: dict[int, float] = {}
-    for side in (query, query.mirrored):
-        for reference, votes in heaviest(cast(side, references, index, settings), settings.tried):
-            found = agree_on(side, references, reference, votes, settings)
-            support[reference] = max(support.get(reference, 0.0), found)
-    ranked = sorted(support, key=lambda reference: (-support[reference], reference))[: settings.per_query]
-    best = [reference for n, reference in enumerate(ranked) if n < settings.always or support[reference] >= settings.support]
-    return np.array(best, dtype=np.int64), np.array([support[reference] for reference in best], dtype=np.float32)
+    return next(vote_all([query], references, index, settings))
+
+
+def vote_all(
+    queries: Iterable[LocalFeatures], references: FeatureSet, index: Index | IndexShards, settings: ShortlistSettings
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """As :func:`vote` for each of the queries; the index is asked once for all, which is faster."""
+    sides = [side for query in queries for side in (query.first(settings.keypoints), query.first(settings.keypoints).mirrored)]
+    votes = cast_all(sides, references, index, settings)
+    for images in zip(sides[::2], sides[1::2], strict=True):
+        heavy = [(float(some.weight.sum()), side, of, some) for side in images for of, some in heaviest(next(votes), settings.tried)]
+        support: dict[int, float] = {}
+        for weight, side, reference, theirs in sorted(heavy, key=itemgetter(0), reverse=True):
+            if weight * ROUNDED >= least_wanted(support, settings):
+                found = agree_on(side, references, reference, theirs, settings)
+                support[reference] = max(support.get(reference, 0.0), found)
+        ranked = sorted(support, key=lambda reference: (-support[reference], reference))[: settings.per_query]
+        best = [reference for n, reference in enumerate(ranked) if n < settings.always or support[reference] >= settings.support]
+        yield np.array(best, dtype=np.int64), np.array([support[reference] for reference in best], dtype=np.float32)
+
+
+def least_wanted(support: dict[int, float], settings: ShortlistSettings) -> float:
+    """Supports so far -> what a further reference needs to become a candidate; votes that weigh less in all need not be tested."""
+    best = sorted(support.values(), reverse=True) + [0.0] * (settings.per_query + settings.always + 1)
+    return max(best[max(settings.per_query, 1) - 1], min(best[max(settings.always, 1) - 1], settings.support))
+
+
+def cast_all(
+    queries: Sequence[LocalFeatures], references: FeatureSet, index: Index | IndexShards, settings: ShortlistSettings
+) -> Iterator[Votes]:
+    """Look up the neighbours of every keypoint of every query, in one search -> each query's votes."""
+    if index.card.stored == "words":
+        yield from (cast_words(query, references, index) for query in queries)
+    elif queries:
+        similarity, neighbour = index.search(np.concatenate([query.rows for query in queries]), settings.neighbours)
+        ends = np.cumsum([len(query) for query in queries])[:-1]
+        for near in zip(np.split(similarity, ends), np.split(neighbour, ends), strict=True):
+            yield weigh(*near, references)
 
 
 def cast(query: LocalFeatures, references: FeatureSet, index: Index | IndexShards, settings: ShortlistSettings) -> Votes:
-    """Look up the neighbours of every keypoint; a keypoint votes for a reference once, with its nearest keypoint there."""
-    if index.card.stored == "words":
-        return cast_words(query, references, index)
-    similarity, neighbour = index.search(query.rows, settings.neighbours)
-    squared = np.maximum(2 - 2 * similarity, 0)  # (K, neighbours) squared distances of unit rows; absent ones are infinite
+    """The votes of one query."""
+    return next(cast_all([query], references, index, settings))
+
+
+def weigh(similarity: NDArray[np.float32], neighbour: NDArray[np.int64], references: FeatureSet) -> Votes:
+    """Neighbours (K, n) of a query's keypoints, nearest first -> votes; a keypoint votes for a reference once, with its nearest there."""
+    squared = np.maximum(2 - 2 * similarity, 0)  # of unit rows; absent ones are infinitely far
     last = np.where(np.isfinite(squared), squared, -np.inf).max(axis=1, keepdims=True)
     weight = 1 - squared / np.maximum(last, FAR)
-    query_row = np.repeat(np.arange(len(query)), neighbour.shape[1])
+    query_row = np.repeat(np.arange(len(neighbour)), neighbour.shape[1])
     flat, weights = neighbour.ravel(), weight.ravel().astype(np.float32)
     kept = (flat >= 0) & (weights > 0)
     query_row, flat, weights = query_row[kept], flat[kept], weights[kept]
     owner = references.owner(flat)
-    _, first = np.unique(query_row * len(references) + owner, return_index=True)  # neighbours come nearest first
+    _, first = np.unique(query_row * len(references) + owner, return_index=True)
     order = first[np.argsort(owner[first], kind="stable")]
     return Votes(query_row[order], flat[order], owner[order], weights[order])
 

@@ -16,7 +16,7 @@ class Job:
 
     Args:
         workers: threads, or processes; 0 = one for each core
-        engine: "local" works on threads of this machine, or, where three workers or more have much to do, in processes; "ray" in processes
+        engine: "local" works on threads of this machine, or, where two or more have much to do, in processes; "ray" in processes
             of this machine, or on the cluster of RAY_ADDRESS, whose machines see the same files under the same paths
         on_error: "skip" lists bad items in errors.parquet and goes on, "raise" stops at the first
         fresh: throw away what an earlier run left in the output folder instead of resuming it

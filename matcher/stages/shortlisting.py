@@ -22,14 +22,14 @@ from matcher.shortlist.identical import near_thumbnails, same_content
 from matcher.shortlist.neighbours import rows_by_id
 from matcher.shortlist.rules import nearest
 from matcher.shortlist.similarity import PairSimilarity
-from matcher.shortlist.votes import vote
+from matcher.shortlist.votes import vote_all
 from matcher.stages.collection import Collection, index_made_by
 from matcher.stages.describing import compare_descriptors, load_crops, load_described
 from matcher.stages.job import Job
 from matcher.storage.stage import Stage
 from matcher.types import Candidates
 
-SHARD = 16  # queries
+SHARD = 32  # queries: faiss compares many keypoints with the centroids of its lists faster than few
 Found = dict[tuple[int, int], dict[str, float]]  # (row of queries, row of references) -> source -> similarity
 
 
@@ -78,13 +78,15 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
         chosen = side.pictures.take(slice(rows.start, rows.stop))
         for n, r in near_thumbnails(chosen, library.pictures):
             pairs[rows.start + n, r] = {"identical": np.inf}
-        for n in rows if strategy.shortlist.per_query else ():
-            for r, support in zip(*vote(side.features(n), library, found(), strategy.shortlist), strict=True):
-                pairs.setdefault((n, int(r)), {})["votes"] = float(support)
+        voters = rows if strategy.shortlist.per_query else range(0)
+        voted_for = vote_all((side.features(n) for n in voters), library, found(), strategy.shortlist)
+        for n, (elected, support) in zip(voters, voted_for, strict=True):
+            for r, votes in zip(elected.tolist(), support.tolist(), strict=True):
+                pairs.setdefault((n, r), {})["votes"] = votes
         if counts is not None:
             for n in rows:
-                for source, r, votes in elect_by_source(n, side, crops, library, found(), counts):
-                    pairs.setdefault((n, r), {})[source] = float(votes)
+                for source, r, count in elect_by_source(n, side, crops, library, found(), counts):
+                    pairs.setdefault((n, r), {})[source] = float(count)
         voted = frame_crops(as_candidates(pairs, side, library), side, crops)
         joined = [merge(of_query(voted, id_), near.of(id_)) for id_ in chosen.id.tolist()]
         return Candidates.concat([cut(candidates, strategy.budget.pairs_per_query) for candidates in joined])

@@ -107,8 +107,8 @@ def test_a_shard_that_always_ends_its_process_is_told(tmp_path, marks):
 
 def test_a_whole_run_gives_the_same_bytes(library, small_shards, tmp_path, monkeypatch):
     for side, names in (
-        ("queries", ["cropped.jpg", "darker.jpg", "same bytes.png"]),
-        ("references", ["astronaut.png", "brick.png", "coins.png"]),
+        ("queries", ["cropped.jpg", "darker.jpg", "same bytes.png", "re-saved.jpg"]),
+        ("references", ["astronaut.png", "brick.png", "coins.png", "retina.png"]),
     ):
         (tmp_path / side).mkdir()
         for name in names:
@@ -122,7 +122,6 @@ def test_a_whole_run_gives_the_same_bytes(library, small_shards, tmp_path, monke
         monkeypatch.setattr(
             processes, "run_shards", lambda stage, *args, **more: (begun.append(stage.folder.name), real(stage, *args, **more))
         )
-        monkeypatch.setattr(shards, "FEW", 0)
         monkeypatch.setattr(shards, "PROCESS_SHARDS", 1)
         run(*places, tmp_path / "apart", job=Job(workers=2))
     assert begun == ["keypoints", "keypoints", "candidates", "pair_scores"]

@@ -7,7 +7,7 @@ from matcher.features import FeatureSet, join, pixel_key, thumbnail
 from matcher.index import Index
 from matcher.models.sift import LocalFeatures, extract
 from matcher.settings import IndexSettings, ShortlistSettings, SiftSettings
-from matcher.shortlist.votes import Votes, agree_on, cast, heaviest, vote
+from matcher.shortlist.votes import Votes, agree_on, cast, heaviest, vote, vote_all
 from matcher.types import Pictures
 from matcher.views.render import render
 from matcher.visual_words import companions
@@ -76,6 +76,18 @@ def test_per_query_is_respected_and_falls(pictures, references, index):
         rows, some = vote(query, references, index, ShortlistSettings(per_query=count))
         assert rows.tolist() == every[:count].tolist() and np.array_equal(some, support[:count])
     assert references.number["plain"] not in every.tolist()
+
+
+def test_all_queries_at_once_are_as_one_by_one(pictures, references):
+    rows = references.keypoints.rows
+    lists = Index.build(rows, np.arange(len(rows)), IndexSettings(kind="ivf", lists=12, probes=2, gpu="no"), made_by="test")
+    queries = [extract(crop(pictures[name]), SIFT) for name in ("coffee", "chelsea", "coins")] + [NONE, extract(pictures["rocket"], SIFT)]
+    together = list(vote_all(queries, references, lists, SETTINGS))
+    assert len(together) == 5 and len(together[0][0]) and not len(together[3][0])
+    for query, (found, support) in zip(queries, together, strict=True):
+        alone, its_support = vote(query, references, lists, SETTINGS)
+        assert found.tolist() == alone.tolist() and np.array_equal(support, its_support)
+    assert not list(vote_all([], references, lists, SETTINGS))
 
 
 def test_no_keypoints_no_candidates(references, index):

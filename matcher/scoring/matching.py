@@ -94,8 +94,9 @@ def look_up(query: LocalFeatures, reference: LocalFeatures, matrix: Array, *, to
     sent = apply(matrix, query.even)
     inside = np.flatnonzero(((sent > 0) & (sent < reference.shape_wh)).all(axis=1))
     sent = sent[inside].astype(np.float32)
-    squared = (sent**2).sum(1)[:, None] + (reference.even**2).sum(1) - 2 * sent @ reference.even.T
-    rows, columns = np.nonzero(squared < tolerance**2)
+    squared = (sent**2).sum(1)[:, None] + (reference.even**2).sum(1)
+    squared -= 2 * sent @ reference.even.T
+    rows, columns = np.divmod(np.flatnonzero(squared < tolerance**2), max(len(reference), 1))  # faster than nonzero of two dimensions
     rows = inside[rows]
     scale = np.sqrt(abs(np.linalg.det(matrix[:2, :2]))) + 1e-9
     same = np.abs(np.log(reference.size[columns] / (query.size[rows] * scale))) < SAME_SCALE

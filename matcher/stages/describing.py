@@ -8,6 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
@@ -52,6 +55,7 @@ SHARD = 32  # pictures
 ERRORS, DESCRIPTORS = "errors.parquet", "descriptors"
 CROPS, CROP_KEYPOINTS = "crops", "crop_keypoints"
 log = logging.getLogger("matcher")
+_loaded: ContextVar[dict[Path, tuple[FeatureSet, str]]] = ContextVar("_loaded")  # folder -> what load_described found in it
 
 
 def describe_path(place: str | PathLike[str], folder: Path, *, side: Side, strategy: Strategy, job: Job) -> Path:
@@ -278,8 +282,23 @@ def load_described(folder: Path) -> tuple[FeatureSet, str]:
     if is_collection(folder):
         collection = Collection.read(folder)
         return collection.features(), collection.fingerprint
+    kept = _loaded.get({})
+    if folder in kept:
+        return kept[folder]
     stage = Stage.load(folder / "keypoints", Keypoints)
-    return FeatureSet(Stage.load(folder / "pictures", Pictures).read(), stage.read()), stage.fingerprint
+    found = FeatureSet(Stage.load(folder / "pictures", Pictures).read(), stage.read()), stage.fingerprint
+    kept[folder] = found  # forgotten at once outside of loaded_once
+    return found
+
+
+@contextmanager
+def loaded_once() -> Iterator[None]:
+    """Within the block, whose stages nobody else changes, what was loaded stays in memory for the stage after."""
+    token = _loaded.set({})
+    try:
+        yield
+    finally:
+        _loaded.reset(token)
 
 
 def read_listed(folder: Path) -> tuple[ImageSet, pa.Table]:

@@ -10,6 +10,7 @@ from matcher.errors import MatcherError
 from matcher.images.listing import make_ids
 from matcher.pipeline import describe, run
 from matcher.settings import DescriptorSettings, Strategy
+from matcher.stages.describing import load_described, loaded_once
 from matcher.stages.job import Job
 from matcher.storage.records import read_record
 from matcher.storage.stage import Stage
@@ -152,3 +153,15 @@ def test_a_changed_descriptor_is_refused(library, tmp_path):
     describe(tmp_path / "queries", tmp_path / "out", side="query", strategy=replace(Strategy(), descriptor=settings))
     with pytest.raises(MatcherError, match=r"descriptor\.seed: was 0, now 1"):
         describe(tmp_path / "queries", tmp_path / "out", side="query", strategy=replace(Strategy(), descriptor=replace(settings, seed=1)))
+
+
+def test_what_was_loaded_is_kept_within_a_run_only(finished, tmp_path):
+    folder = shutil.copytree(finished[0] / "references", tmp_path / "references")
+    with loaded_once():
+        found, fingerprint = load_described(folder)
+        assert load_described(folder)[0] is found and load_described(finished[0] / "references")[0] is not found
+        next((folder / "keypoints").glob("part-*.parquet")).write_bytes(b"no longer what it was")
+        assert load_described(folder) == (found, fingerprint)
+    with pytest.raises(MatcherError):
+        load_described(folder)
+    assert load_described(finished[0] / "references")[0] is not load_described(finished[0] / "references")[0]

@@ -26,11 +26,9 @@ logger = logging.getLogger("matcher")
 
 CHUNK = 65_536  # rows turned to float32 at a time
 GPU_NEIGHBOURS = 2048  # faiss gives no more on a GPU
-if hasattr(faiss, "SIMDConfig") and faiss.SIMDConfig.get_level_name() == "AVX512_SPR":
-    faiss.SIMDConfig.set_level(
-        faiss.SIMDLevel_AVX512
-    )  # the same bits; faiss 1.15.1 compares bytes 1.2 times as fast there (docs/performance.md)
 INDEX_FILE, NAMES_FILE = "index.faiss", "names.json"
+if hasattr(faiss, "SIMDConfig") and faiss.SIMDConfig.get_level_name() == "AVX512_SPR":
+    faiss.SIMDConfig.set_level(faiss.SIMDLevel_AVX512)  # faiss 1.15.1 compares bytes 1.2 times as fast there, to the same bits
 
 
 class Index:

@@ -404,3 +404,8 @@ def test_a_gpu_is_used_up_to_its_limit_and_kept_up_to_date(monkeypatch):
 
 def test_codes_cut_rows_into_equal_parts():
     assert [code_size(128, 32), code_size(384, 32), code_size(30, 16), code_size(7, 4), code_size(8, 100)] == [32, 32, 15, 1, 8]
+
+
+def test_faiss_compares_bytes_the_faster_way():
+    level = faiss.SIMDConfig.get_level_name() if hasattr(faiss, "SIMDConfig") else ""
+    assert level != "AVX512_SPR"  # that which faiss 1.15.1 chooses by itself on a processor with AMX

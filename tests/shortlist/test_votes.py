@@ -7,6 +7,7 @@ from matcher.features import FeatureSet, join, pixel_key, thumbnail
 from matcher.index import Index
 from matcher.models.sift import LocalFeatures, extract
 from matcher.settings import IndexSettings, ShortlistSettings, SiftSettings
+from matcher.shortlist import votes as votes_
 from matcher.shortlist.votes import Votes, agree_on, cast, heaviest, vote, vote_all
 from matcher.types import Pictures
 from matcher.views.render import render
@@ -88,6 +89,18 @@ def test_all_queries_at_once_are_as_one_by_one(pictures, references):
         alone, its_support = vote(query, references, lists, SETTINGS)
         assert found.tolist() == alone.tolist() and np.array_equal(support, its_support)
     assert not list(vote_all([], references, lists, SETTINGS))
+
+
+@pytest.mark.parametrize("rules", [{}, {"support": 0.2}, {"always": 0}, {"per_query": 2, "always": 1}, {"support": 3.0, "always": 5}])
+def test_only_votes_that_can_win_are_tested(pictures, references, index, monkeypatch, rules):
+    settings, tested = ShortlistSettings(keypoints=250, **{"per_query": 4, **rules}), []
+    queries = [extract(crop(pictures[name]), SIFT) for name in ("coffee", "chelsea", "coins", "rocket")]
+    monkeypatch.setattr(votes_, "agree_on", lambda *asked: (tested.append(asked[2]), agree_on(*asked))[1])
+    fewer, some = [vote(query, references, index, settings) for query in queries], len(tested)
+    monkeypatch.setattr(votes_, "least_wanted", lambda support, settings: 0.0)
+    every = [vote(query, references, index, settings) for query in queries]
+    assert some < len(tested) - some
+    assert all(a.tolist() == b.tolist() and np.array_equal(x, y) for (a, x), (b, y) in zip(fewer, every, strict=True))
 
 
 def test_no_keypoints_no_candidates(references, index):

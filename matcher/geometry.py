@@ -136,7 +136,8 @@ def clip(polygon: Array, window: Array) -> Array:
 def signed_area(polygon: Array) -> float:
     """Shoelace area of a polygon (N, 2): positive where it runs clockwise on the screen (y down)."""
     x, y = polygon[:, 0], polygon[:, 1]
-    return float(0.5 * (x @ np.roll(y, -1) - y @ np.roll(x, -1))) if len(polygon) > 2 else 0.0
+    following_x, following_y = np.concatenate([x[1:], x[:1]]), np.concatenate([y[1:], y[:1]])
+    return float(0.5 * (x @ following_y - y @ following_x)) if len(polygon) > 2 else 0.0
 
 
 def area(polygon: Array) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -54,8 +55,9 @@ def make_thumbnail(path: str | None, *, settings: ImageSettings) -> Thumbnail:
 
 def encode(path: str, pixels: NDArray[np.uint8]) -> Thumbnail:
     """RGB pixels (H, W, 3) -> a WebP thumbnail with a long side of at most LONG_SIDE pixels."""
-    small = Image.fromarray(pixels)
-    small.thumbnail((LONG_SIDE, LONG_SIDE))
+    scale = min(1.0, LONG_SIDE / max(pixels.shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=QUALITY, method=2)
-    return Thumbnail(path, small.width, small.height, "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"))
+    Image.fromarray(small).save(buffer, "WEBP", quality=QUALITY, method=2)
+    return Thumbnail(path, width, height, "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"))

@@ -16,6 +16,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -31,6 +32,7 @@ from matcher.types import Errors, Record
 R = TypeVar("R", bound=Record)
 PathLike = str | os.PathLike[str]
 SHARD_FILE = re.compile(r"(part|errors)-\d{5,}\.(parquet|json)|errors\.parquet")
+READERS = 4  # threads that read the parts: unpacking and checksums need no interpreter
 log = logging.getLogger("matcher")
 
 
@@ -139,7 +141,8 @@ class Stage(Generic[R]):
 
     def read(self) -> R:
         """The records of all shards, in order, as one."""
-        records = list(self.parts())
+        with ThreadPoolExecutor(READERS) as pool:
+            records = list(pool.map(self.part, self.done()))
         try:
             return self.kind.concat(records)
         except ValueError as error:
@@ -147,8 +150,11 @@ class Stage(Generic[R]):
 
     def parts(self) -> Iterator[R]:
         """The records, one shard after the other. MatcherError that names a damaged part."""
-        for number in self.done():
-            yield read_record(self.checked(number, 0), self.kind)
+        yield from map(self.part, self.done())
+
+    def part(self, number: int) -> R:
+        """Number of a done shard -> its record. MatcherError if it is damaged."""
+        return read_record(self.checked(number, 0), self.kind)
 
     def extra(self) -> pa.Table:
         """The user's own columns, of all shards, in order; no columns if there are none."""

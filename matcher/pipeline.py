@@ -378,7 +378,7 @@ def false_links(gallery: int, *, strategy: Strategy = Strategy(), seed: int = 0)
     """
     from matcher.background import load_background
     from matcher.shortlist.false_links import expect_false_links
-    from matcher.stages.describing import descriptor_of
+    from matcher.stages.descriptors import descriptor_of
 
     settings = descriptor_of(strategy)
     background = load_background(settings)

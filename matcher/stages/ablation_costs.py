@@ -13,7 +13,8 @@ from matcher.scoring.sub_image import SubImage
 from matcher.settings import Strategy
 from matcher.shortlist.similarity import PairSimilarity
 from matcher.stages.ablation_bench import Bench, Described, pairs_of, wants_keypoints
-from matcher.stages.describing import DESCRIPTORS, compare_descriptors, load_described
+from matcher.stages.describing import load_described
+from matcher.stages.descriptors import DESCRIPTORS, compare_descriptors
 from matcher.storage.stage import Stage
 from matcher.types import Descriptors, PairScores
 

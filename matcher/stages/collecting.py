@@ -20,7 +20,8 @@ from matcher.index_kinds import LISTS, list_count
 from matcher.keypoint_file import write_keypoints
 from matcher.settings import Strategy
 from matcher.stages.collection import DESCRIPTORS, INDEX, KEYPOINTS, PICTURES, Collection, Shard, index_made_by, is_collection
-from matcher.stages.describing import ERRORS, describe_set, descriptor_config
+from matcher.stages.describing import ERRORS, describe_set
+from matcher.stages.descriptors import descriptor_config
 from matcher.stages.job import Job
 from matcher.storage.aside import remove_temporaries
 from matcher.storage.columns import from_arrow

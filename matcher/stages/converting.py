@@ -10,7 +10,8 @@ from matcher.errors import MatcherError, UsageError
 from matcher.metrics.predicted import ScoredPairs, write_predictions_csv
 from matcher.settings import Strategy
 from matcher.shortlist.similarity import compare_views
-from matcher.stages.describing import Side, descriptor_of, load_described, load_descriptors
+from matcher.stages.describing import load_described
+from matcher.stages.descriptors import Side, descriptor_of, load_descriptors
 from matcher.storage.hdf5 import Vectors, read_vectors, write_vectors
 from matcher.types import Descriptors, Float
 from matcher.views.choose import choose

@@ -25,18 +25,10 @@ from matcher.scoring.pair_model import PairJudge
 from matcher.settings import PairModelSettings, Strategy
 from matcher.shortlist.rules import check_found
 from matcher.stages.collection import is_collection
-from matcher.stages.describing import (
-    ERRORS,
-    PLURAL,
-    Side,
-    compare_descriptors,
-    describe_set,
-    load_crops,
-    load_described,
-    read_listed,
-    refuse,
-)
+from matcher.stages.describing import ERRORS, PLURAL, describe_set, load_described, read_listed, refuse
+from matcher.stages.descriptors import Side, compare_descriptors
 from matcher.stages.job import Job
+from matcher.stages.pasted import load_crops
 from matcher.stages.predicting import LOGIT
 from matcher.storage.columns import from_arrow, to_arrow
 from matcher.storage.manifest import MANIFEST_NAME

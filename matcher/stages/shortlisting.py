@@ -24,8 +24,10 @@ from matcher.shortlist.rules import nearest
 from matcher.shortlist.similarity import PairSimilarity
 from matcher.shortlist.votes import vote_all
 from matcher.stages.collection import Collection, index_made_by
-from matcher.stages.describing import compare_descriptors, load_crops, load_described
+from matcher.stages.describing import load_described
+from matcher.stages.descriptors import compare_descriptors
 from matcher.stages.job import Job
+from matcher.stages.pasted import load_crops
 from matcher.storage.stage import Stage
 from matcher.types import Candidates
 

@@ -14,7 +14,7 @@ from matcher.metrics.evaluation import evaluate
 from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
 from matcher.pipeline import ablate, run
-from matcher.stages import describing
+from matcher.stages import descriptors
 from matcher.stages.ablation_bench import asked_of, share, share_keypoints, with_all_views
 from matcher.stages.strategies import merge, read_strategy
 from matcher.storage.records import read_record
@@ -97,7 +97,7 @@ def test_what_it_says(made, room):
 def test_views_are_described_once_and_a_second_call_makes_nothing(made, room, rows, monkeypatch):
     assert len(list((room / "out" / "described").iterdir())) == 1
     before = (room / "out" / "timings.json").read_text()
-    monkeypatch.setattr(describing, "load_model", None)
+    monkeypatch.setattr(descriptors, "load_model", None)
     again = ablate(room / "queries", room / "references", room / "truth.csv", room / "out", rows=rows, resamples=20)
     assert again.as_dict() == made.as_dict() and (room / "out" / "timings.json").read_text() == before
     two = {name: rows[name] for name in ("keypoints", "views")}

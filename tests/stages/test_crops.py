@@ -54,8 +54,8 @@ def detector():
     """Stands in for the weights and for what names them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matcher.stages.readiness.find_spec", lambda name: True)
-        patch.setattr("matcher.stages.describing.card_digest", lambda path: "1234")
-        for room in ("describing", "comparing"):
+        patch.setattr("matcher.stages.descriptors.card_digest", lambda path: "1234")
+        for room in ("pasted", "comparing"):
             patch.setattr(f"matcher.stages.{room}.find_detector", lambda name: Finder())
         patch.setattr("matcher.stages.readiness.read_card", lambda path: {})
         yield
@@ -133,7 +133,7 @@ def test_crops_of_others_are_refused(finished, monkeypatch, tmp_path):
     without = replace(strategy, query_crop=None)
     with pytest.raises(StaleStageError, match="query_crops"):
         shortlist(*places[:3], output / "candidates", strategy=without)
-    monkeypatch.setattr("matcher.stages.describing.card_digest", lambda path: "5678")
+    monkeypatch.setattr("matcher.stages.descriptors.card_digest", lambda path: "5678")
     with pytest.raises(StaleStageError, match=r"detector\.digest: was 1234, now 5678"):
         shortlist(*places, strategy=strategy)
     with pytest.raises(StaleStageError, match=r"detector\.digest: was 1234, now 5678"):

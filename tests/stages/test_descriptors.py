@@ -248,8 +248,8 @@ class Corner:
 def test_overlays_are_described_on_the_query_side(made, monkeypatch, tmp_path):
     folder, strategy = made
     asked = []
-    monkeypatch.setattr("matcher.stages.describing.load_detector", lambda settings, names: asked.append(names) or Corner())
-    monkeypatch.setattr("matcher.stages.describing.card_digest", lambda path: "1234")
+    monkeypatch.setattr("matcher.stages.descriptors.load_detector", lambda settings, names: asked.append(names) or Corner())
+    monkeypatch.setattr("matcher.stages.descriptors.card_digest", lambda path: "1234")
     overlays = changed(strategy, query_views=["whole", "overlays"], detector="mine.safetensors")
     describe(folder / "queries", tmp_path / "out", side="query", strategy=overlays)
     found = Stage.load(tmp_path / "out" / "descriptors", Descriptors)
@@ -258,7 +258,7 @@ def test_overlays_are_described_on_the_query_side(made, monkeypatch, tmp_path):
     with pytest.raises(StaleStageError, match=r"boxes\.most: was 4, now 2"):
         again = changed(overlays, boxes=BoxRules(most=2))
         describe(folder / "queries", tmp_path / "out", side="query", strategy=again)
-    monkeypatch.setattr("matcher.stages.describing.card_digest", lambda path: "5678")
+    monkeypatch.setattr("matcher.stages.descriptors.card_digest", lambda path: "5678")
     with pytest.raises(StaleStageError, match=r"detector\.digest: was 1234, now 5678"):
         describe(folder / "queries", tmp_path / "out", side="query", strategy=overlays)
 

@@ -1,0 +1,87 @@
+"""How candidates are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from matcher.errors import UsageError
+from matcher.settings.descriptors import NearestViews
+from matcher.settings.least import at_least
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """A nearest-neighbour index.
+
+    Args:
+        kind: flat (exact), fp16 (exact search on half precision), ivf (inverted lists), ivfpq (inverted lists of codes), binary
+            (inverted lists of sign bits), words (visual words: a row is the list that it is in, and a few sign bits)
+        lists: inverted lists, which are the words of words; null = about 2 * sqrt(rows)
+        probes: lists looked at for each query row; words looks at one
+        code_bytes: bytes a row takes in ivfpq
+        bits: sign bits a row takes in binary and words, eight to a byte; 0 = words tells rows of one word not apart
+        on_disk: keep the inverted lists in a memory-mapped file
+        gpu: search on a GPU (needs faiss-gpu); auto = where there is one
+    """
+
+    kind: Literal["flat", "fp16", "ivf", "ivfpq", "binary", "words"] = "flat"
+    lists: int | None = None
+    probes: int = 16
+    code_bytes: int = 32
+    bits: int = 64
+    on_disk: bool = False
+    gpu: Literal["auto", "yes", "no"] = "auto"
+
+    def __post_init__(self) -> None:
+        at_least(self, lists=1, probes=1, code_bytes=1, bits=8 if self.kind == "binary" else 0)
+        if self.bits % 8:
+            raise UsageError(f"bits must be a multiple of 8, not {self.bits}")
+
+
+@dataclass(frozen=True)
+class CountSettings:
+    """The reference that gets the most votes, one a keypoint, if it wins clearly (shortlist/counts.py).
+
+    Args:
+        least: votes that it needs, and more than any other reference has
+        alone: votes that it needs where no other reference has one
+        farthest: the mean squared distance of its votes must be below this, on rows of length 1 (0 = equal, 2 = unlike)
+    """
+
+    least: int = 4
+    alone: int = 6
+    farthest: float = 0.123
+
+    def __post_init__(self) -> None:
+        at_least(self, least=1, alone=1, farthest=0)
+
+
+@dataclass(frozen=True)
+class ShortlistSettings:
+    """How candidates are found.
+
+    Args:
+        per_query: candidates by keypoint votes that agree on a place kept for a query at most; 0 = no such votes
+        counts: candidates by counted votes: one reference for the query, one for its crop; null = none
+        descriptor: candidates by descriptors that join them: which views meet, and how many references each rule brings
+        always: this many are kept however weak they are
+        support: the others are kept if their votes that agree weigh this much
+        keypoints: at most this many keypoints of a query vote
+        neighbours: nearest reference keypoints that each of them is compared with; the last one sets its weight
+        tried: references with the most votes whose votes are tested for one common transform
+        tolerance: how far a vote may lie from the transform, as a share of the reference's longer side
+    """
+
+    per_query: int = 10
+    descriptor: list[NearestViews] = field(default_factory=lambda: [NearestViews()])
+    always: int = 3
+    support: float = 1.2
+    keypoints: int = 500
+    neighbours: int = 5
+    tried: int = 30
+    tolerance: float = 0.05
+    counts: CountSettings | None = None
+
+    def __post_init__(self) -> None:
+        at_least(self, per_query=0, always=0, keypoints=1, neighbours=2, tried=1, tolerance=0)

@@ -221,7 +221,9 @@ class Index:
         check_same_maker(card.made_by, made_by, f"the index in {place}")
         for name, expected in checksums.items():
             if not (place / name).is_file() or digest_file(place / name) != expected:
-                raise MatcherError(f"the index in {place} is damaged: {name} is not what was written; build it again")
+                raise MatcherError(
+                    f"the index in {place} is damaged: {name} is not what was written; delete this folder and run the command again"
+                )
         on_disk = LIST_FILES[0] in checksums
         mapped = mapped and not on_disk and card.stored in LISTS and (card.settings.gpu == "no" or gpu_count() == 0)
         searcher: Any = faiss.read_index(str(place / INDEX_FILE), faiss.IO_FLAG_MMAP if mapped else 0)

@@ -85,7 +85,9 @@ def read_card(folder: Path) -> tuple[Card, dict[str, str]]:
         names = ("made_by", "stored", "dim", "dtype", "training")
         return Card(settings=settings, **{name: fields[name] for name in names}), dict(fields["sha256"])
     except (MatcherError, ValueError, KeyError, TypeError) as error:
-        raise MatcherError(f"the index in {folder} is damaged: {CARD_FILE} cannot be read ({error}); build it again") from error
+        raise MatcherError(
+            f"the index in {folder} is damaged: {CARD_FILE} cannot be read ({error}); delete this folder and run the command again"
+        ) from error
 
 
 def digest(data: bytes) -> str:

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from matcher.errors import MatcherError, StaleStageError
+from matcher.errors import ImageError, MatcherError, StaleStageError
 from matcher.features import FeatureSet
+from matcher.images.decode import content_key, read_bytes
 from matcher.images.table import ImageSet, read_images
 from matcher.index import Index
 from matcher.index_kinds import LISTS, list_count
 from matcher.keypoint_file import write_keypoints
-from matcher.settings import Strategy
+from matcher.settings import ImageSettings, Strategy
 from matcher.stages.collection import DESCRIPTORS, INDEX, KEYPOINTS, PICTURES, Collection, Shard, index_made_by, is_collection
 from matcher.stages.describing import ERRORS, describe_set
 from matcher.stages.descriptors import descriptor_config
@@ -47,7 +48,7 @@ def add_references(place: Place, folder: Path, *, strategy: Strategy, job: Job) 
     collection = Collection.read(folder) if is_collection(folder) else Collection(folder, config, [])
     collection.refuse_other(config)
     images, unread = read_images(place, "references", on_error=job.on_error)
-    chosen = images.take(find_new(images, collection))
+    chosen = images.take(find_new(images, collection, strategy.images))
     removed = {id_ for shard in collection.shards for id_ in shard.removed}
     if back := sorted(removed.intersection(chosen.id.tolist())):
         log.warning("%d pictures come back that were removed, %s first: who wants them gone takes their files away too", len(back), back[0])
@@ -97,13 +98,15 @@ def collection_config(strategy: Strategy) -> dict[str, Any]:
     return config | {"descriptor": descriptor_config(strategy, "reference") if strategy.descriptor is not None else None}
 
 
-def find_new(images: ImageSet, collection: Collection) -> list[int]:
+def find_new(images: ImageSet, collection: Collection, settings: ImageSettings) -> list[int]:
     """Listed pictures -> rows of those that the collection does not hold. MatcherError if it holds another under an id."""
     if not collection.shards:
         return list(range(len(images)))
-    listed, good = collection.images()[0], {id_ for s, _, p in collection.read_pictures() for id_ in p.id[s.kept(p.id)].tolist()}
-    known = {row[0]: row for row in rows_of(listed) if row[0] in good}
-    clashes = [row for row in rows_of(images) if known.get(row[0], row) != row]
+    kept = [p.take(s.kept(p.id)) for s, _, p in collection.read_pictures()]
+    keys = {id_: key for p in kept for id_, key in zip(p.id.tolist(), p.file_key.tolist(), strict=True)}
+    known = {row[0]: row for row in rows_of(collection.images()[0]) if row[0] in keys}
+    differing = [row for row in rows_of(images) if known.get(row[0], row) != row]
+    clashes = [row for row in differing if known[row[0]][1:3] != row[1:3] or file_key(row[1], settings) != keys[row[0]]]
     if clashes:
         told = f"{collection.folder} holds another picture with the id {clashes[0][0]!r} ({len(clashes)} such ids)"
         raise MatcherError(f"{told}: remove it first (matcher remove), or give the new one another id; nothing was added")
@@ -112,6 +115,14 @@ def find_new(images: ImageSet, collection: Collection) -> list[int]:
 
 def rows_of(images: ImageSet) -> Iterator[tuple[Any, ...]]:
     return zip(images.id.tolist(), images.path.tolist(), images.bytes.tolist(), images.mtime_ns.tolist(), strict=True)
+
+
+def file_key(path: str, settings: ImageSettings) -> str | None:
+    """File -> the key of its bytes, None if it cannot be read: a copy of a file, or a touched one, has another time and the same key."""
+    try:
+        return content_key(read_bytes(path, settings=settings))
+    except ImageError:
+        return None
 
 
 def add_shard(images: ImageSet, unread: Errors, collection: Collection, *, strategy: Strategy, job: Job) -> Collection:
@@ -153,7 +164,7 @@ def build_index(rows: Any, collection: Collection, shard: Shard, strategy: Strat
     ids, learnt = np.arange(len(rows)), None
     if collection.shards and settings.kind in LISTS:
         last = collection.shards[-1]
-        learnt = Index.load(collection.folder / last.folder / INDEX, made_by=index_made_by(last.fingerprint, settings)).emptied()
+        learnt = collection.shard_index(last, settings).emptied()
         outgrown = settings.kind != "words" and list_count(len(rows), settings) > GROWN * learnt.lists
         learnt = None if outgrown or learnt.card.stored != settings.kind else learnt
     if learnt is None:

@@ -119,9 +119,22 @@ class Collection:
 
     def index(self, library: StoredFeatures, settings: IndexSettings) -> IndexShards:
         """Its features -> its index. StaleStageError if it was made with other settings."""
-        made = [Index.load(self.folder / shard.folder / INDEX, made_by=index_made_by(shard.fingerprint, settings)) for shard in self.shards]
+        made = [self.shard_index(shard, settings) for shard in self.shards]
         starts = [file.start for file in library.files]
         return IndexShards([IndexShard(*parts) for parts in zip(made, starts, library.places(), strict=True)])
+
+    def shard_index(self, shard: Shard, settings: IndexSettings) -> Index:
+        """The index of one shard. StaleStageError if it was made with other settings, MatcherError if it is damaged."""
+        place = self.folder / shard.folder
+        try:
+            return Index.load(place / INDEX, made_by=index_made_by(shard.fingerprint, settings))
+        except StaleStageError:
+            raise
+        except MatcherError as error:
+            error.add_note(
+                f"(in a collection: matcher remove --ids {place / PICTURES} --collection {self.folder}, then add these pictures again)"
+            )
+            raise
 
     def descriptors(self) -> Descriptors:
         """Its views. MatcherError if none were described."""

@@ -62,7 +62,7 @@ class Comparison:
 
 def corners(frame: Any) -> str:
     """Frame -> the corners of its region as text, x,y as shares of width and height."""
-    return "  ".join(f"{x:.3f},{y:.3f}" for x, y in region(frame))
+    return "  ".join(f"{x:.3f},{y:.3f}" for x, y in region(frame).round(3) + 0.0)
 
 
 def compare_pictures(query: str | PathLike[str], reference: str | PathLike[str], *, strategy: Strategy) -> Comparison:

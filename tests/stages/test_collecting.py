@@ -1,6 +1,7 @@
 """A collection in any number of shards finds what its references in one would, and survives what happens to it."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -201,6 +202,33 @@ def test_killed_while_adding(other, files, table, searched, collected, tmp_path,
             add(table(new), collected, strategy=strategy_of(), job=job)
         assert part.stat().st_mtime_ns == kept  # not done again
         assert len(Collection.read(collected)) == 15
+
+
+def test_a_copied_or_touched_file_is_the_same_picture_and_another_content_of_its_size_is_not(files, tmp_path, job):
+    place, table = tmp_path / files[0].name, tmp_path / "table.csv"
+    shutil.copy(files[0], place)
+    table.write_text(f"id,path\none,{place}\ntwo,{files[1]}\n")
+    collection = collect(tmp_path / "collection", [table], strategy_of(), job)
+    before = Collection.read(collection).shards
+    os.utime(place, ns=(1, 1))
+    assert Collection.read(collect(collection, [table], strategy_of(), job)).shards == before
+    data = bytearray(place.read_bytes())
+    data[-20] ^= 1
+    place.write_bytes(data)
+    with pytest.raises(MatcherError, match=r"another picture with the id 'one' \(1 such"):
+        add(table, collection, strategy=strategy_of(), job=job)
+
+
+def test_a_damaged_index_of_a_shard_is_made_again_as_its_error_says(command, files, table, collected, library, searched, tmp_path):
+    wanted = searched(collected, strategy_of())
+    path = collected / "00001" / "index" / "index.faiss"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(MatcherError, match="damaged") as error:
+        run(library.queries, collected, tmp_path / "out", strategy=strategy_of())
+    words = re.search(r"matcher (remove --ids \S+ --collection \S+),", error.value.__notes__[0])[1]
+    assert command(*words.split())[0] == 0
+    add(table(files[:11]), collected, strategy=strategy_of(), job=Job(workers=1))
+    assert searched(collected, strategy_of()) == wanted
 
 
 @pytest.mark.parametrize("name", ["keypoints.bin", "pictures.parquet", "index/index.faiss", COLLECTION])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import signal
+from contextlib import suppress
 from multiprocessing import active_children
 
 from torch.multiprocessing.spawn import ProcessException, ProcessRaisedException
@@ -25,9 +28,10 @@ def told_by(error: ProcessException) -> MatcherError:
 
 
 def end_children() -> None:
-    """Ends the processes that this one forked or spawned; those that it started anew Lightning ends."""
-    for child in active_children():
-        child.kill()
+    """Ends the processes that this one forked or spawned, also those of engine.processes; those that it started anew Lightning ends."""
+    for number in [child.pid for child in active_children() if child.pid]:
+        with suppress(ProcessLookupError):
+            os.kill(number, getattr(signal, "SIGKILL", signal.SIGTERM))  # loky's have no kill()
 
 
 def tell_plainly() -> None:

@@ -1,6 +1,7 @@
 """What becomes of the processes of a training verb is told in one line."""
 
 import logging
+import os
 import sys
 from multiprocessing import active_children, get_context
 from time import sleep
@@ -8,6 +9,7 @@ from time import sleep
 import pytest
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
+from matcher.engine import processes
 from matcher.errors import MatcherError, UsageError
 from matcher.training.processes import OBSERVER, end_children, in_plain_words, tell_plainly, told_by
 
@@ -50,3 +52,15 @@ def test_forks_are_ended():
     end_children()
     child.join(30)
     assert child.exitcode == -9 and child not in active_children()
+
+
+def test_processes_of_the_engine_are_ended_too():
+    crew = processes.begin(1)
+    number = crew.submit(os.getpid).result(60)
+    assert number in [child.pid for child in active_children()]
+    end_children()
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):  # until the engine's thread has waited for it
+            os.kill(number, 0)
+            sleep(0.1)
+    crew.shutdown(wait=True, kill_workers=True)

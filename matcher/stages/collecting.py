@@ -62,7 +62,7 @@ def add_references(place: Place, folder: Path, *, strategy: Strategy, job: Job) 
 
 
 def remove_references(ids: Place, folder: Path) -> Path:
-    """Table with a column id -> the collection without these pictures. MatcherError, and nothing removed, if one is not there."""
+    """Table with a column id -> the collection without these pictures; ids it does not hold are told. MatcherError if it holds none."""
     lock, collection = hold_folder(folder), Collection.read(folder)
     wanted = set(from_arrow(read_table(ids, columns={"id": "text"}).column("id"), "text").tolist())
     shards, found = [], set()
@@ -71,9 +71,10 @@ def remove_references(ids: Place, folder: Path) -> Path:
         shards.append(replace(shard, removed=sorted({*shard.removed, *here})))
         found |= here
     if missing := sorted(wanted - found):
-        raise MatcherError(
-            f"{folder} holds no picture with the id {missing[0]!r} ({len(missing)} of {len(wanted)} ids): nothing was removed"
-        )
+        told = f"{folder} holds no picture with the id {missing[0]!r} ({len(missing)} of {len(wanted)} ids)"
+        if not found:
+            raise MatcherError(f"{told}: nothing was removed")
+        log.warning("%s: the others are removed", told)
     replace(collection, shards=[shard for shard in shards if len(shard.removed) < shard.pictures]).write()
     for shard in shards:
         if len(shard.removed) == shard.pictures:

@@ -220,6 +220,8 @@ def test_a_copied_or_touched_file_is_the_same_picture_and_another_content_of_its
 
 
 def test_a_damaged_index_of_a_shard_is_made_again_as_its_error_says(command, files, table, collected, library, searched, tmp_path):
+    (tmp_path / "gone.csv").write_text(f"id\n{files[8].stem}\n")
+    remove(tmp_path / "gone.csv", collected)  # one picture of the shard was removed before
     wanted = searched(collected, strategy_of())
     path = collected / "00001" / "index" / "index.faiss"
     path.write_bytes(path.read_bytes()[:-1])
@@ -227,7 +229,7 @@ def test_a_damaged_index_of_a_shard_is_made_again_as_its_error_says(command, fil
         run(library.queries, collected, tmp_path / "out", strategy=strategy_of())
     words = re.search(r"matcher (remove --ids \S+ --collection \S+),", error.value.__notes__[0])[1]
     assert command(*words.split())[0] == 0
-    add(table(files[:11]), collected, strategy=strategy_of(), job=Job(workers=1))
+    add(table([*files[:8], *files[9:11]]), collected, strategy=strategy_of(), job=Job(workers=1))
     assert searched(collected, strategy_of()) == wanted
 
 
@@ -259,4 +261,8 @@ def test_the_command_line(command, collected, files, tmp_path):
     assert command("remove", "--ids", tmp_path / "gone.csv", "--collection", collected)[0] == 0
     code, _, said = command("remove", "--ids", tmp_path / "gone.csv", "--collection", collected)
     assert code == 1 and "nothing was removed" in said
+    (tmp_path / "gone.csv").write_text(f"id\n{files[0].stem}\n{files[1].stem}\n")
+    code, _, said = command("remove", "--ids", tmp_path / "gone.csv", "--collection", collected)
+    assert code == 0 and f"no picture with the id '{files[0].stem}' (1 of 2 ids): the others are removed" in said
+    assert len(Collection.read(collected)) == 9
     assert os.listdir(collected) and command("add", "--collection", collected)[0] == 2

@@ -11,12 +11,14 @@ brought into memory.
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from matcher.index_kinds import copied, without_rows
 from matcher.storage.aside import write_aside
@@ -38,6 +40,13 @@ def write_lists(searcher: Any, folder: Path) -> None:
             ids.write(ids_of(lists, number).astype(dtype).data)
     with write_aside(folder / SIZES_FILE) as file:
         np.save(file, sizes)
+
+
+@cache
+def blas() -> Any:
+    """What computes products. Sign bits are turned query by query: threads of its own, which wait for each other every time, take 100
+    times as long as none where other work keeps a core busy."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def ids_of(lists: Any, number: int) -> NDArray[np.int64]:
@@ -66,9 +75,10 @@ class MappedLists:
     def search(self, rows: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Queries (Q, D) -> what faiss measured (Q, k) and the ids (Q, k), -1 = none."""
         measured, places = np.empty((len(rows), k), dtype=np.float32), np.empty((len(rows), k), dtype=np.int64)
-        away, lists = self.quantizer.search(rows, self.searcher.nprobe)
-        arrays = [faiss.swig_ptr(array) for array in (lists, away, measured, places)]
-        self.searcher.search_preassigned_c(len(rows), faiss.swig_ptr(rows), k, *arrays, True, None, None)
+        with blas().limit(limits=1):
+            away, lists = self.quantizer.search(rows, self.searcher.nprobe)
+            arrays = [faiss.swig_ptr(array) for array in (lists, away, measured, places)]
+            self.searcher.search_preassigned_c(len(rows), faiss.swig_ptr(rows), k, *arrays, True, None, None)
         return measured, self.ids_at(places)
 
     def range_search_preassigned(
@@ -78,7 +88,8 @@ class MappedLists:
         found = faiss.RangeSearchResult(len(rows))
         asked = [np.ascontiguousarray(array) for array in (rows, lists, away)]
         asked_rows, *others = [faiss.swig_ptr(array) for array in asked]
-        self.searcher.range_search_preassigned_c(len(rows), asked_rows, radius, *others, found, True, None, None)
+        with blas().limit(limits=1):
+            self.searcher.range_search_preassigned_c(len(rows), asked_rows, radius, *others, found, True, None, None)
         limits = faiss.rev_swig_ptr(found.lims, len(rows) + 1).copy().astype(np.int64)
         count = int(limits[-1])
         measured, places = (faiss.rev_swig_ptr(array, count).copy() for array in (found.distances, found.labels))

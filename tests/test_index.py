@@ -1,9 +1,11 @@
 import json
 import resource
+from types import SimpleNamespace
 
 import faiss
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from matcher.errors import MatcherError, StaleStageError, UsageError
 from matcher.index import ABSENT, Index
@@ -274,6 +276,20 @@ def test_what_is_dropped_is_as_if_it_had_been_removed(kind):
     assert same(dropped, index.search(rows[:60], 6))
     nothing = index.search(rows[:3], 2, drop=lambda ids: ids != ABSENT)
     assert np.isneginf(nothing[0]).all() and (nothing[1] == ABSENT).all()
+
+
+def test_products_of_a_search_in_mapped_lists_begin_no_threads(tmp_path):
+    build("binary", clustered(2000, bytes_=True), on_disk=True, bits=128).save(tmp_path)
+    lists, seen = Index.load(tmp_path, made_by=MODEL)._searcher, []
+    quantizer = lists.quantizer
+    lists.quantizer = SimpleNamespace(search=lambda *words: seen.append(blas_threads()) or quantizer.search(*words))
+    with threadpool_limits(limits=2, user_api="blas"):
+        lists.search(clustered(50, bytes_=True).astype(np.float32), 3)
+        assert seen == [{1}] and blas_threads() == {2}
+
+
+def blas_threads():
+    return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 
 
 def test_lists_on_disk_take_four_bytes_for_an_id(tmp_path):

@@ -49,9 +49,9 @@ def add_references(place: Place, folder: Path, *, strategy: Strategy, job: Job) 
     collection.refuse_other(config)
     images, unread = read_images(place, "references", on_error=job.on_error)
     chosen = images.take(find_new(images, collection, strategy.images))
-    removed = {id_ for shard in collection.shards for id_ in shard.removed}
-    if back := sorted(removed.intersection(chosen.id.tolist())):
+    if back := sorted(collection.removed.intersection(chosen.id.tolist())):
         log.warning("%d pictures come back that were removed, %s first: who wants them gone takes their files away too", len(back), back[0])
+    collection = replace(collection, gone=sorted(set(collection.gone).difference(back)))
     for start in range(0, len(chosen), MOST):
         part = chosen.take(slice(start, start + MOST))
         collection = add_shard(part, unread if not start else Errors.empty(), collection, strategy=strategy, job=job)
@@ -63,6 +63,7 @@ def add_references(place: Place, folder: Path, *, strategy: Strategy, job: Job) 
 
 def remove_references(ids: Place, folder: Path) -> Path:
     """Table with a column id -> the collection without these pictures; ids it does not hold are told. MatcherError if it holds none."""
+    Collection.read(folder)  # else nothing is made where there is none
     lock, collection = hold_folder(folder), Collection.read(folder)
     wanted = set(from_arrow(read_table(ids, columns={"id": "text"}).column("id"), "text").tolist())
     shards, found = [], set()
@@ -70,15 +71,16 @@ def remove_references(ids: Place, folder: Path) -> Path:
         here = wanted.intersection(pictures.id[shard.kept(pictures.id)].tolist())
         shards.append(replace(shard, removed=sorted({*shard.removed, *here})))
         found |= here
-    if missing := sorted(wanted - found):
+    if missing := sorted(wanted - found - collection.removed):
         told = f"{folder} holds no picture with the id {missing[0]!r} ({len(missing)} of {len(wanted)} ids)"
-        if not found:
+        if missing == sorted(wanted):
             raise MatcherError(f"{told}: nothing was removed")
         log.warning("%s: the others are removed", told)
-    replace(collection, shards=[shard for shard in shards if len(shard.removed) < shard.pictures]).write()
-    for shard in shards:
-        if len(shard.removed) == shard.pictures:
-            shutil.rmtree(folder / shard.folder, ignore_errors=True)
+    empty = [shard for shard in shards if len(shard.removed) == shard.pictures]
+    gone = {*collection.gone, *(id_ for shard in empty for id_ in shard.removed)}
+    replace(collection, shards=[shard for shard in shards if shard not in empty], gone=sorted(gone)).write()
+    for shard in empty:
+        shutil.rmtree(folder / shard.folder, ignore_errors=True)
     del lock
     return folder
 

@@ -61,6 +61,7 @@ class Collection:
     folder: Path
     config: Mapping[str, Any]  # settings that describe and index every shard
     shards: Sequence[Shard]
+    gone: Sequence[str] = ()  # ids removed with the last pictures of their shard, rising
 
     @classmethod
     def read(cls, folder: str | PathLike[str]) -> Self:
@@ -74,15 +75,19 @@ class Collection:
                 raise MatcherError(
                     f"{place} is a collection of format {said['format']}, this matcher reads {FORMAT}: add its references anew"
                 )
-            return cls(place, said["config"], [Shard(**shard) for shard in said["shards"]])
+            return cls(place, said["config"], [Shard(**shard) for shard in said["shards"]], said.get("gone", ()))
         except (KeyError, TypeError) as error:
             raise MatcherError(f"{place / COLLECTION} is damaged: {error!r}") from error
 
     def write(self) -> None:
         """The moment at which a change is made: before it nothing has changed."""
-        write_sealed(
-            self.folder / COLLECTION, {"format": FORMAT, "config": self.config, "shards": [asdict(shard) for shard in self.shards]}
-        )
+        said = {"format": FORMAT, "config": self.config, "shards": [asdict(shard) for shard in self.shards], "gone": list(self.gone)}
+        write_sealed(self.folder / COLLECTION, said)
+
+    @property
+    def removed(self) -> set[str]:
+        """Ids of pictures that it held once."""
+        return {*self.gone, *(id_ for shard in self.shards for id_ in shard.removed)}
 
     @property
     def fingerprint(self) -> str:
@@ -131,9 +136,8 @@ class Collection:
         except StaleStageError:
             raise
         except MatcherError as error:
-            error.add_note(
-                f"(in a collection: matcher remove --ids {place / PICTURES} --collection {self.folder}, then add these pictures again)"
-            )
+            words = f"matcher remove --ids {place / PICTURES} --collection {self.folder}"
+            error.add_note(f"(in a collection: {words}, then add these pictures again; those removed before come back too)")
             raise
 
     def descriptors(self) -> Descriptors:

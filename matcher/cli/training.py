@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -35,6 +36,7 @@ from matcher.training.publishing import Publish
 from matcher.training.slices import LAST, Slices
 
 CONFIG = "config.yaml"
+log = logging.getLogger("matcher")
 SWITCHES = {"fresh"}
 QUIET = ("lightning.pytorch", "lightning.fabric")
 REMARKS = (
@@ -89,8 +91,11 @@ class TrainingCLI(LightningCLI):
         config.trainer.default_root_dir = str(self.folder)
         if self.subcommand == "fit":
             self.go_on(config)
-        elif self.subcommand and config.ckpt_path is None and (self.folder / LAST).exists():
-            config.ckpt_path = str(self.folder / LAST)
+        elif self.subcommand and config.ckpt_path is None:
+            if (self.folder / LAST).exists():
+                config.ckpt_path = str(self.folder / LAST)
+            elif not rank_zero_only.rank:
+                log.warning("%s holds no %s: this is the model as its config begins it, no training of it", self.folder, LAST)
         if self.subcommand and config.ckpt_path is not None and Path(config.ckpt_path).is_file():
             check_whole(Path(config.ckpt_path))
 
@@ -134,7 +139,8 @@ class TrainingCLI(LightningCLI):
             self.slices = Slices(self.folder, minutes=self.job.minutes, every_minutes=self.job.every_minutes)
             return [Pace(), self.slices, Publish(self.folder, self.as_plain(self.config.fit))]
         if self.subcommand == "predict":
-            return [WritePairScores(self.folder) if isinstance(self.model, PairTraining) else WriteDescriptors(self.folder)]
+            pairs = isinstance(self.model, PairTraining)
+            return [WritePairScores(self.folder, fresh=self.job.fresh) if pairs else WriteDescriptors(self.folder)]
         return []
 
     def loggers(self) -> Any:
@@ -182,6 +188,8 @@ def train(verb: str, words: Sequence[str]) -> int:
         raise
     except ProcessException as error:
         raise told_by(error) from error
+    except MisconfigurationException as error:  # a device that is not there, devices that do not go together
+        raise UsageError(" ".join(str(error).split())) from error
     except SystemExit as done:
         if isinstance(done.__context__, KeyboardInterrupt):
             end_children()

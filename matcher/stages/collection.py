@@ -111,7 +111,13 @@ class Collection:
         if not self.shards:
             raise MatcherError(f"the collection {self.folder} holds no pictures: add some with matcher add")
         for shard in self.shards:
-            yield shard, self.folder / shard.folder, read_record(self.folder / shard.folder / PICTURES, Pictures)
+            place = self.folder / shard.folder
+            try:
+                pictures = read_record(place / PICTURES, Pictures)
+            except MatcherError as error:
+                error.add_note(f"(a part of the collection {self.folder} that nothing makes again: add its references to a new one)")
+                raise
+            yield shard, place, pictures
 
     def features(self) -> StoredFeatures:
         """Its pictures, and their keypoints on disk."""

@@ -13,7 +13,7 @@ class TrainingJob:
         output: folder of config.yaml, curves, last.ckpt and model.safetensors; the same command goes on from last.ckpt
         minutes: stop after this time, to go on later; null = at the last step
         every_minutes: between two saves of last.ckpt
-        fresh: begin anew even if there is a last.ckpt
+        fresh: begin anew even if there is a last.ckpt; of predict, throw earlier scores of pairs away
     """
 
     output: str

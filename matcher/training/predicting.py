@@ -67,10 +67,11 @@ class WritePairScores(Callback):
 
     Args:
         folder: where a checkpoint of the model, and pair_scores, are written
+        fresh: throw earlier pair_scores away
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
+        self.folder, self.fresh = Path(folder), fresh
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.world_size == 1:
@@ -88,10 +89,11 @@ class WritePairScores(Callback):
 
     def score(self, data: Any, pl_module: LightningModule, run: Callable[..., None]) -> None:
         """Writes the checkpoint and the scores; ``run`` has the pairs judged."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint = self.folder / PREDICTED
         save(checkpoint, pl_module.result, {}, half=True)
         scorers = Scorers(sift=None, pair_model=PairModelSettings(model=str(checkpoint)))
         strategy = Strategy(query_keypoints=NONE, reference_keypoints=NONE, scorers=scorers)
         output = self.folder / "pair_scores"
-        done = score_list(data.pairs, data.queries, data.references, output, strategy=strategy, job=Job(), run=run)
+        done = score_list(data.pairs, data.queries, data.references, output, strategy=strategy, job=Job(fresh=self.fresh), run=run)
         log.info("wrote %s", done)

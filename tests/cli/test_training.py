@@ -100,6 +100,14 @@ def test_a_pair_model_predicts_what_the_pipeline_scores(command, photos, tmp_pat
     predicted, scored = (Stage.load(place, PairScores).read() for place in (tmp_path / "out" / "pair_scores", tmp_path / "scored"))
     assert predicted.query_id.tolist() == ["03", "03", "11"] and np.isfinite(predicted.evidence["pair_logit"]).all()
     assert np.array_equal(predicted.evidence["pair_logit"], scored.evidence["pair_logit"])
+    (tmp_path / "pairs.csv").write_text("query_id,reference_id\n03,05\n")
+    sides = [f"--data.{word.removeprefix('--')}" if i % 2 == 0 else word for i, word in enumerate(sides)]
+    code, _, err = command("predict", *words, *sides)
+    assert code == 1 and "(use --fresh to replace it" in err and "holds no last.ckpt" not in err
+    assert command("predict", *words, *sides, "--fresh")[0] == 0
+    assert Stage.load(tmp_path / "out" / "pair_scores", PairScores).read().reference_id.tolist() == ["05"]
+    code, _, err = command("predict", *words[:-1], tmp_path / "elsewhere", *sides)
+    assert code == 0 and "elsewhere holds no last.ckpt: this is the model as its config begins it" in err
 
 
 @pytest.mark.parametrize(
@@ -117,6 +125,7 @@ def test_a_pair_model_predicts_what_the_pipeline_scores(command, photos, tmp_pat
         (["--data.batch_size", "1"], "data.batch_size must be at least 2: the other photos are the negatives; it is 1 (see matcher fit"),
         (["--model.start", "nosuch"], "backbone 'nosuch' is neither"),
         (["--model.pooling", "max"], "there is no pooling 'max'; there are: backbone, cls, mean, gem, gem3 (see"),
+        (["--trainer.accelerator", "mps"], "can not run on your system"),
         (["--data.known", "[0.5,0.2]"], "data.known must be shares above 0 that grow, to 1 at most; it is [0.5, 0.2]"),
     ],
 )

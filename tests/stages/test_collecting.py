@@ -252,6 +252,15 @@ def test_damage_is_refused(name, how, collected, library, tmp_path):
         run(library.queries, collected, tmp_path / "out", strategy=strategy_of())
 
 
+def test_pictures_of_a_shard_that_are_not_what_was_written(collected, library, tmp_path):
+    place = collected / "00001" / "pictures.parquet"
+    for data in (place.read_bytes()[:-9], None):
+        place.unlink() if data is None else place.write_bytes(data)
+        with pytest.raises(MatcherError, match=r"pictures\.parquet") as error:
+            run(library.queries, collected, tmp_path / "out", strategy=strategy_of())
+        assert "add its references to a new one" in error.value.__notes__[0]
+
+
 def test_the_own_columns_come_along(collected, library, files, tmp_path, job):
     pairs = tmp_path / "pairs.csv"
     pairs.write_text(f"query_id,reference_id\ncropped,{files[0].stem}\nhalf,{files[8].stem}\n")

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from matcher.errors import MatcherError, UsageError
 from matcher.index_card import CARD_FILE, Card, check_numbers, check_rows, check_same_maker, digest, digest_file, read_card, write_card
+from matcher.index_gpu import EXACT, NEIGHBOURS, on_gpu, sees_gpu
 from matcher.index_kinds import CODED, LISTS, SIGNS, copied, new_index, stored_ids, stored_rows, without_rows
 from matcher.index_lists import LIST_FILES, MappedLists, write_lists
 from matcher.index_ties import ABSENT, Drop, Found, search_settled
@@ -25,7 +26,6 @@ from matcher.storage.aside import remove_temporaries, write_aside
 logger = logging.getLogger("matcher")
 
 CHUNK = 65_536  # rows turned to float32 at a time
-GPU_NEIGHBOURS = 2048  # faiss gives no more on a GPU
 INDEX_FILE, NAMES_FILE = "index.faiss", "names.json"
 if hasattr(faiss, "SIMDConfig") and faiss.SIMDConfig.get_level_name() == "AVX512_SPR":
     faiss.SIMDConfig.set_level(faiss.SIMDLevel_AVX512)  # faiss 1.15.1 compares bytes 1.2 times as fast there, to the same bits
@@ -225,7 +225,7 @@ class Index:
                     f"the index in {place} is damaged: {name} is not what was written; delete this folder and run the command again"
                 )
         on_disk = LIST_FILES[0] in checksums
-        mapped = mapped and not on_disk and card.stored in LISTS and (card.settings.gpu == "no" or gpu_count() == 0)
+        mapped = mapped and not on_disk and card.stored in LISTS and (card.settings.gpu == "no" or not sees_gpu(card.stored))
         searcher: Any = faiss.read_index(str(place / INDEX_FILE), faiss.IO_FLAG_MMAP if mapped else 0)
         if mapped:
             lists: Any = faiss.downcast_InvertedLists(searcher.invlists)
@@ -262,7 +262,7 @@ class Index:
 
     def _place(self, k: int) -> Any:
         """Where to search for k neighbours: the GPU if there is one, it is wanted and it can, else the CPU."""
-        if self.card.settings.gpu == "no" or gpu_count() == 0 or k > GPU_NEIGHBOURS:
+        if self.card.settings.gpu == "no" or not sees_gpu(self.card.stored) or k > NEIGHBOURS:
             return self._searcher
         if self._gpu is None:
             self._to_gpu()
@@ -270,18 +270,14 @@ class Index:
 
     def _to_gpu(self) -> None:
         """A copy for searching on the first GPU; under "auto" the CPU stands in where that fails."""
-        must = self.card.settings.gpu == "yes"
-        if must and gpu_count() == 0:
-            raise MatcherError("index.gpu is yes, but faiss sees no GPU: install faiss-gpu instead of faiss-cpu, or set index.gpu to auto")
+        kind, must = self.card.stored, self.card.settings.gpu == "yes"
+        if must and not sees_gpu(kind):
+            who = "neither faiss nor torch sees a GPU" if kind in EXACT else f"faiss, which searches {kind}, sees no GPU"
+            raise MatcherError(f"index.gpu is yes, but {who}: ask matcher doctor, or set index.gpu to auto")
         try:
-            self._gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self._searcher)
+            self._gpu = on_gpu(self._searcher, self.card)
         except RuntimeError as error:
             if must:
-                raise MatcherError(f"index.gpu is yes, but faiss cannot keep a {self.card.stored} index on this GPU: {error}") from error
-            logger.info("index: searching on the CPU, faiss cannot keep a %s index on this GPU", self.card.stored)
+                raise MatcherError(f"index.gpu is yes, but the GPU cannot keep this {kind} index: {error}") from error
+            logger.info("index: searching on the CPU, the GPU cannot keep this %s index", kind)
             self._gpu = self._searcher
-
-
-def gpu_count() -> int:
-    """GPUs that the installed faiss can use."""
-    return faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0

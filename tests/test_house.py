@@ -30,6 +30,7 @@ FLOORS = {
             "features",
             "index",
             "index_card",
+            "index_gpu",
             "index_kinds",
             "index_lists",
             "index_shards",
@@ -49,7 +50,7 @@ LIGHT = ["matcher", "matcher.pipeline", "matcher.settings", "matcher.cli.main", 
 HEAVY = ["numpy", "torch", "cv2", "pyarrow", "PIL", "faiss", "sklearn", "lightning", "timm", "transformers"]
 LEARNING = ("matcher.training", "matcher.data.augmentations", "matcher.data.photo_bank", "matcher.cli.training")
 NEEDED = {"matcher.engine.on_ray": "ray"}  # a module that is imported only where an extra is installed
-WITHOUT_TORCH = {"matcher.models", "matcher.models.cards", "matcher.models.sift", "matcher.models.similarity"}  # the other models need it
+WITHOUT_TORCH = {"matcher.models", *(f"matcher.models.{name}" for name in ("cards", "device", "sift", "similarity"))}  # the others need it
 
 
 def files():

@@ -381,43 +381,6 @@ def test_wrong_rows_and_ids_are_refused():
     assert len(index) == 10
 
 
-def test_a_gpu_that_is_not_there_is_an_error_only_if_asked_for(monkeypatch):
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
-    with pytest.raises(MatcherError, match="no GPU"):
-        build("flat", clustered(10), gpu="yes")
-    assert build("flat", clustered(10), gpu="auto").search(clustered(1), 1)[1].shape == (1, 1)
-
-
-class FakeGpu:
-    def __init__(self, index):
-        self.index, self.asked = index, []
-
-    def search(self, rows, k):
-        self.asked.append(k)
-        assert k <= 2048
-        return self.index.search(rows, k)
-
-
-def test_a_gpu_is_used_up_to_its_limit_and_kept_up_to_date(monkeypatch):
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
-    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
-    monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda resources, device, index: FakeGpu(faiss.clone_index(index)), raising=False)
-    rows = clustered(20)
-    index = build("flat", rows, gpu="auto")
-    assert index.search(rows, 1)[1][:, 0].tolist() == list(range(20)) and index._gpu.asked == [2]
-    assert np.isneginf(index.search(rows[:1], 3000)[0][0, -1])
-    index.remove([7])
-    assert index.search(rows[7:8], 1)[1][0, 0] != 7
-
-    def fail(resources, device, index):
-        raise RuntimeError("not implemented")
-
-    monkeypatch.setattr(faiss, "index_cpu_to_gpu", fail)
-    assert build("fp16", rows, gpu="auto").search(rows, 1)[1][3, 0] == 3
-    with pytest.raises(MatcherError, match="cannot keep"):
-        build("fp16", rows, gpu="yes")
-
-
 def test_codes_cut_rows_into_equal_parts():
     assert [code_size(128, 32), code_size(384, 32), code_size(30, 16), code_size(7, 4), code_size(8, 100)] == [32, 32, 15, 1, 8]
 

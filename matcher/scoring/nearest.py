@@ -7,15 +7,14 @@ TF32 tensor cores, which add up in float32): neither the order of sums, nor the 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matcher.errors import MatcherError
+from matcher.models.device import torch_sees_gpu
 from matcher.models.sift import MIRROR, LocalFeatures
 
 AT_ONCE = 2**24  # products held on a device
@@ -123,17 +122,11 @@ def inverse_norms(rows: Rows) -> Floats:
     return np.divide(1, np.sqrt(np.maximum(squares, 1)), dtype=np.float32)
 
 
-@lru_cache
 def choose_device(gpu: Literal["auto", "yes", "no"]) -> str:
-    """What the settings say -> cpu, or cuda. Torch is imported only where a driver for GPUs is installed, or where it must be the GPU.
-
-    MatcherError if it must be and torch sees none.
-    """
-    if gpu == "no" or (gpu == "auto" and shutil.which("nvidia-smi") is None):
+    """What the settings say -> cpu, or cuda. MatcherError if it must be a GPU and torch sees none."""
+    if gpu == "no":
         return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
+    if torch_sees_gpu(look=gpu == "yes"):
         return "cuda"
     if gpu == "yes":
         raise MatcherError("scorers.sift.gpu is yes, but torch sees no GPU: set scorers.sift.gpu to auto, or ask matcher doctor")

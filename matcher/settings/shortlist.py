@@ -22,7 +22,7 @@ class IndexSettings:
         code_bytes: bytes a row takes in ivfpq
         bits: sign bits a row takes in binary and words, eight to a byte; 0 = words tells rows of one word not apart
         on_disk: keep the inverted lists in a memory-mapped file
-        gpu: search on a GPU (needs faiss-gpu); auto = where there is one
+        gpu: search on a GPU: faiss-gpu where it is installed, else torch, which knows flat and fp16; auto = where there is one
     """
 
     kind: Literal["flat", "fp16", "ivf", "ivfpq", "binary", "words"] = "flat"

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from matcher.errors import MatcherError
+from matcher.models import device as devices
+from matcher.models.device import torch_sees_gpu
 from matcher.models.sift import LocalFeatures
 from matcher.scoring import nearest
 from matcher.scoring.nearest import choose_device, cosines, halves, nearest_two
@@ -88,10 +90,10 @@ def test_where_there_is_no_gpu(monkeypatch):
     assert choose_device("no") == choose_device("auto") == "cpu"
     with pytest.raises(MatcherError, match="torch sees no GPU"):
         choose_device("yes")
-    choose_device.cache_clear()
-    monkeypatch.setattr(nearest.shutil, "which", lambda _: "/usr/bin/nvidia-smi")  # a driver, and no GPU that torch can use
+    torch_sees_gpu.cache_clear()
+    monkeypatch.setattr(devices.shutil, "which", lambda _: "/usr/bin/nvidia-smi")  # a driver, and no GPU that torch can use
     assert choose_device("auto") == "cpu"
-    choose_device.cache_clear()
+    torch_sees_gpu.cache_clear()
 
 
 def test_torch_stays_away_from_keypoints():

@@ -123,7 +123,7 @@ class Collection:
         """Its pictures, and their keypoints on disk."""
         return StoredFeatures(
             [
-                FeatureShard(pictures, shard.kept(pictures.id), KeypointFile(folder / KEYPOINTS, pictures.keypoints))
+                FeatureShard(pictures, shard.kept(pictures.id), KeypointFile(folder / KEYPOINTS, pictures.keypoints, self.remedy(folder)))
                 for shard, folder, pictures in self.read_pictures()
             ]
         )
@@ -142,9 +142,13 @@ class Collection:
         except StaleStageError:
             raise
         except MatcherError as error:
-            words = f"matcher remove --ids {place / PICTURES} --collection {self.folder}"
-            error.add_note(f"(in a collection: {words}, then add these pictures again; those removed before come back too)")
+            error.add_note(f"(in a collection: {self.remedy(place)})")
             raise
+
+    def remedy(self, place: Path) -> str:
+        """The folder of a shard of which a file is damaged -> what to do."""
+        words = f"matcher remove --ids {place / PICTURES} --collection {self.folder}"
+        return f"{words}, then add these pictures again; those removed before come back too"
 
     def descriptors(self) -> Descriptors:
         """Its views. MatcherError if none were described."""

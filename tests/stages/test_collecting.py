@@ -224,15 +224,24 @@ def test_a_copied_or_touched_file_is_the_same_picture_and_another_content_of_its
         add(table, collection, strategy=strategy_of(), job=job)
 
 
-def test_a_damaged_index_of_a_shard_is_made_again_as_its_error_says(command, files, table, collected, library, searched, tmp_path):
+@pytest.mark.parametrize("name", ["index/index.faiss", "keypoints.bin"])
+@pytest.mark.parametrize("how", ["cut", "flipped"])
+def test_a_damaged_shard_is_made_again_as_its_error_says(name, how, command, files, table, collected, library, searched, tmp_path):
     (tmp_path / "gone.csv").write_text(f"id\n{files[8].stem}\n")
     remove(tmp_path / "gone.csv", collected)  # one picture of the shard was removed before
     wanted = searched(collected, strategy_of())
-    path = collected / "00001" / "index" / "index.faiss"
-    path.write_bytes(path.read_bytes()[:-1])
+    path = collected / "00001" / name
+    data = bytearray(path.read_bytes())
+    if how == "cut":
+        del data[-1:]
+    else:
+        data[9] ^= 1
+        data[len(data) * 5 // 6] ^= 1
+    path.write_bytes(data)
     with pytest.raises(MatcherError, match="damaged") as error:
         run(library.queries, collected, tmp_path / "out", strategy=strategy_of())
-    words = re.search(r"matcher (remove --ids \S+ --collection \S+),", error.value.__notes__[0])[1]
+    told = "".join([str(error.value), *getattr(error.value, "__notes__", [])])
+    words = re.search(r"matcher (remove --ids \S+ --collection \S+),", told)[1]
     assert command(*words.split())[0] == 0
     add(table([*files[:8], *files[9:11]]), collected, strategy=strategy_of(), job=Job(workers=1))
     assert searched(collected, strategy_of()) == wanted

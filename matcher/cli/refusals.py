@@ -31,6 +31,7 @@ PLAIN = ((r"<class '(?:\w+\.)*(\w+)'>", r"\1"), (r"(?:typing\.)?Literal\[(.*?)\]
 NO_FILE = re.compile(r"File does not exist: '(.+)'")
 NO_CLASS = re.compile(r"path but (\S+) either not accessible or invalid")
 NO_ATTRIBUTE = re.compile(r"class_path '([\w.]+)':\s+(?:module '[\w.]+' has no attribute|No module named)")
+NO_DOTS = re.compile(r"dot import path string: (\w+)")
 DENIED = re.compile(r"Importing '([^']+)' is not allowed")
 REQUIRED = re.compile(r"the following arguments are required: (.*)")
 
@@ -48,7 +49,7 @@ def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[typ
         return f"still needed: {', '.join(dashes + name for name in missing[1].split(', '))}"
     if missing := NO_FILE.search(message):
         return f"there is no config {missing[1]}{nearest_config(missing[1], words)}"
-    if missing := NO_ATTRIBUTE.search(message) or NO_CLASS.search(message):
+    if missing := NO_ATTRIBUTE.search(message) or NO_CLASS.search(message) or NO_DOTS.search(message):
         place = in_file(where, words, missing[1]) or in_file(f"{where}.class_path", words, missing[1])
         return f"{where}: there is no class {missing[1]}{place}{suggest(missing[1], known_classes(message))}"
     if denied := DENIED.search(message):

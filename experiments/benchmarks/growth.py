@@ -16,6 +16,7 @@ from script import run_script
 from table import TITLES, render_rows
 
 from matcher.errors import UsageError
+from matcher.images.table import read_images
 
 logger = logging.getLogger("matcher")
 
@@ -59,8 +60,8 @@ def measure_growth(
                     runs[method, size].append(run_method(method, bench, target, Path(run_file).resolve(), keep=False))
                     seconds = runs[method, size][-1].cost.wall_s
                     logger.info("%s references, round %d: %s took %.1f s", f"{size:,}", number + 1, TITLES[method], seconds)
-    page = render_growth(runs, queries=queries)
-    (target / "table.md").write_text(page + "\n", encoding="utf-8")
+        page = render_growth({key: found for key, found in runs.items() if found}, queries=queries)
+        (target / "table.md").write_text(page + "\n", encoding="utf-8")  # after every size: a later one may fail
     print(page)
 
 
@@ -72,7 +73,7 @@ def cut_down(source: Benchmark, folder: Path, *, size: int, queries: int, photos
         truth = [(row["query_id"], row["reference_id"]) for row in csv.DictReader(file) if row["query_id"] in names]
     shown = {reference for _, reference in truth}
     there = sorted((source.folder / "references").iterdir(), key=lambda path: (path.stem not in shown, path.name))
-    more = sorted(path for path in photos.rglob("*") if path.is_file()) if photos else []
+    more = sorted(map(Path, read_images(photos, "photos")[0].path.tolist())) if photos else []
     if len(there) + len(more) < size:
         raise UsageError(f"{size:,} references are wanted and there are {len(there) + len(more):,}: give a folder of more as --photos")
     for side, paths in (("queries", asked), ("references", [*there, *more][:size])):

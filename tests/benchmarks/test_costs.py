@@ -37,6 +37,7 @@ def bench(tmp_path: Path) -> Path:
         for number in range(count):
             noise = np.random.default_rng([number, len(side)]).integers(0, 256, (12, 16, 3), dtype=np.uint8)
             Image.fromarray(noise).resize((160, 120)).save(folder / side / f"{side[0]}{number}.png")
+    (folder / "photos" / "README.md").write_text("no picture")
     (folder / "ground_truth.csv").write_text("query_id,reference_id\nq0,r2\nq1,\n")
     return folder
 

@@ -48,11 +48,14 @@ def measure_growth(
     if len(sizes) < 2 or sorted(set(sizes)) != list(sizes) or sizes[0] < 1 or queries < 1:
         raise UsageError(f"sizes must be two or more numbers that grow, and queries at least 1, got {list(sizes)} and {queries}")
     source, target = Benchmark(Path(benchmark).resolve()), Path(output).resolve()
+    more = photos_beside(source, Path(photos).resolve()) if photos else []
+    if (there := len(os.listdir(source.folder / "references")) + len(more)) < sizes[-1]:
+        raise UsageError(f"{sizes[-1]:,} references are wanted and there are {there:,}: give a folder of more as --photos")
     target.mkdir(parents=True, exist_ok=True)
     runs: dict[tuple[Method, int], list[Run]] = {(method, size): [] for method in methods for size in sizes}
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix="growth_") as folder:
-            bench = cut_down(source, Path(folder), size=size, queries=queries, photos=Path(photos).resolve() if photos else None)
+            bench = cut_down(source, Path(folder), size=size, queries=queries, more=more)
             bench.read_all()
             for number in range(repeats):
                 start = number % len(methods)
@@ -65,21 +68,25 @@ def measure_growth(
     print(page)
 
 
-def cut_down(source: Benchmark, folder: Path, *, size: int, queries: int, photos: Path | None) -> Benchmark:
-    """A benchmark -> one with its first queries and so many references: those that the queries show, then others, then photos."""
+def photos_beside(source: Benchmark, folder: Path) -> list[Path]:
+    """The pictures in a folder that are not the benchmark's own."""
+    found, own = map(Path, read_images(folder, "photos")[0].path.tolist()), [source.folder / side for side in ("queries", "references")]
+    return sorted(path for path in found if not any(path.is_relative_to(place) for place in own))
+
+
+def cut_down(source: Benchmark, folder: Path, *, size: int, queries: int, more: Sequence[Path]) -> Benchmark:
+    """A benchmark -> one with its first queries and so many references: those that the queries show, then others, then more."""
     asked = sorted((source.folder / "queries").iterdir())[:queries]
     names = {path.stem for path in asked}
     with open(source.folder / "ground_truth.csv", encoding="utf-8", newline="") as file:
         truth = [(row["query_id"], row["reference_id"]) for row in csv.DictReader(file) if row["query_id"] in names]
     shown = {reference for _, reference in truth}
     there = sorted((source.folder / "references").iterdir(), key=lambda path: (path.stem not in shown, path.name))
-    more = sorted(map(Path, read_images(photos, "photos")[0].path.tolist())) if photos else []
-    if len(there) + len(more) < size:
-        raise UsageError(f"{size:,} references are wanted and there are {len(there) + len(more):,}: give a folder of more as --photos")
     for side, paths in (("queries", asked), ("references", [*there, *more][:size])):
         (folder / side).mkdir()
         for number, path in enumerate(paths):
-            prefix = f"x{number}_" if photos and path.is_relative_to(photos) else ""  # folders of photos may repeat names
+            own = path.parent == source.folder / side
+            prefix = "" if own else f"x{number}_"  # folders of photos may repeat names
             os.symlink(path, folder / side / f"{prefix}{path.name}")
     kept = {path.stem for path in (folder / "references").iterdir()}
     lines = [f"{query},{reference if reference in kept else ''}" for query, reference in truth]

@@ -49,16 +49,16 @@ def cells(table: str) -> dict[str, list[str]]:
 
 
 def test_a_cut_benchmark_keeps_what_its_queries_show(script: Any, bench: Path, tmp_path: Path) -> None:
-    growth, peers = script("growth"), script("peers")
+    growth, source = script("growth"), script("peers").Benchmark(bench)
     for size, kept in ((1, {"r2"}), (3, {"r0", "r1", "r2"}), (5, {"r0", "r1", "r2", "x3_p0", "x4_p1"})):
         folder = tmp_path / str(size)
         folder.mkdir()
-        cut = growth.cut_down(peers.Benchmark(bench), folder, size=size, queries=2, photos=bench / "photos")
+        cut = growth.cut_down(source, folder, size=size, queries=2, more=growth.photos_beside(source, bench / "photos"))
         assert {path.stem for path in (cut.folder / "references").iterdir()} == kept
         assert (folder / "ground_truth.csv").read_text() == "query_id,reference_id\nq0,r2\nq1,\n"
-    (tmp_path / "more").mkdir()
+    assert growth.photos_beside(source, bench) == growth.photos_beside(source, bench / "photos")
     with pytest.raises(UsageError, match=r"9 references are wanted and there are 3: give a folder of more as --photos"):
-        growth.cut_down(peers.Benchmark(bench), tmp_path / "more", size=9, queries=2, photos=None)
+        growth.measure_growth(str(bench), sizes=[1, 9], methods=["opencv_sift"])
 
 
 def test_growth_of_known_costs(script: Any) -> None:

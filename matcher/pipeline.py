@@ -250,7 +250,7 @@ def convert(source: Place, output: Place, *, rows: int = 500_000, strategy: Stra
     picture, after descriptor.post; such HDF5 becomes a CSV with the closest pairs, by minus the squared distance.
 
     Args:
-        source: predictions (.parquet, .csv), a folder that `run` wrote, or descriptors (.h5, .hdf5)
+        source: predictions (.parquet, .csv), a folder that `run` wrote (to .h5), or descriptors (.h5, .hdf5)
         output: .csv or .h5
         rows: of a CSV at most, the best ones; the challenge takes 500,000
         strategy: the one that described the folder; its descriptor.post and background may be others

@@ -31,7 +31,7 @@ PLAIN = ((r"<class '(?:\w+\.)*(\w+)'>", r"\1"), (r"(?:typing\.)?Literal\[(.*?)\]
 NO_FILE = re.compile(r"File does not exist: '(.+)'")
 NO_CLASS = re.compile(r"path but (\S+) either not accessible or invalid")
 NO_ATTRIBUTE = re.compile(r"class_path '([\w.]+)':\s+(?:module '[\w.]+' has no attribute|No module named)")
-NO_DOTS = re.compile(r"dot import path string: (\w+)")
+NO_DOTS = re.compile(r"dot import path string: (.+?)(?:\. Got value: |\n|$)")
 DENIED = re.compile(r"Importing '([^']+)' is not allowed")
 REQUIRED = re.compile(r"the following arguments are required: (.*)")
 
@@ -61,8 +61,11 @@ def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[typ
     if (kinds := KINDS.findall(message)) and (value := VALUE.search(message)):
         if inner := INNER.search(message):
             where, kinds = f"{where}.{inner[1]}", kinds[:1]
-        given = (inner[2] if inner else value[1]).strip("'")
-        return f"{where} must be {plain_kind(' or '.join(kinds))}, not {given}{in_file(where, words, given)}"
+        given, wanted = (inner[2] if inner else value[1]).strip("'"), plain_kind(" or ".join(kinds))
+        quotes = (
+            ": write it in quotes, YAML reads a bare yes or no as another value" if given in ("True", "False") and "'yes'" in wanted else ""
+        )
+        return f"{where} must be {wanted}, not {given}{in_file(where, words, given)}{quotes}"
     return " ".join(message.split())
 
 

@@ -189,6 +189,10 @@ def test_wrong_values_are_refused_with_what_is_wanted(config):
     assert refusal(*RUN, "--strategy.scorers.sift.ratio", "x") == "strategy.scorers.sift.ratio must be float, not x"
     path = config({"strategy": {"index": {"probes": "few"}}})
     assert refusal(*RUN, "--config", path) == f"strategy.index.probes must be int, not few (in {path})"
+    path = config({"strategy": {"index": {"gpu": False}}})  # what YAML makes of a bare no
+    assert refusal(*RUN, "--config", path).endswith(
+        f"not False (in {path}): write it in quotes, YAML reads a bare yes or no as another value"
+    )
 
 
 def test_what_is_missing_is_named():

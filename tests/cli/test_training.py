@@ -121,6 +121,7 @@ def test_a_pair_model_predicts_what_the_pipeline_scores(command, photos, tmp_pat
         (["--model.objective", "Nope"], "model.objective: there is no class Nope (see"),
         (["--model.objective", "BarlowTwin"], "model.objective: there is no class BarlowTwin; did you mean BarlowTwins? (see"),
         (["--model.class_path", "NoSuch"], "model: there is no class NoSuch (see"),
+        (["--model.class_path", "No Such"], "model: there is no class No Such (see"),
         (["--model.objective", "BarlowTwins", "--model.objective.redundency", "1"], "redundency"),
         (["--model.objective", "BarlowTwins", "--model.loss.entropy", "3"], "model.loss is for InfoNCE; the objective BarlowTwins"),
         (["--data.batch_size", "1"], "data.batch_size must be at least 2: the other photos are the negatives; it is 1 (see matcher fit"),

@@ -177,6 +177,6 @@ def notes(found: Installed, device: Mapping[str, Any], driver: bool) -> Iterator
     if driver and not device["gpus"] and "torch" in found.versions:
         yield "an NVIDIA driver is here, but torch finds no GPU: it may be too old for this torch, or torch a build without CUDA"
     if device["gpus"] and not device["faiss_gpus"]:
-        yield "an index with inverted lists stays on the CPU, torch searches flat and fp16 on the GPU: faiss-gpu instead of faiss-cpu puts all on it"
+        yield "torch searches indexes of kind flat and fp16 on the GPU: faiss-gpu instead of faiss-cpu would search ivf and ivfpq there too"
     if "ultralytics" in found.versions:
         yield "ultralytics is installed: its licence is AGPL-3.0"

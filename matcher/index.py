@@ -8,15 +8,27 @@ import os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from threading import Lock
+from typing import Any, Literal, Self
 
 import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from matcher.errors import MatcherError, UsageError
-from matcher.index_card import CARD_FILE, Card, check_numbers, check_rows, check_same_maker, digest, digest_file, read_card, write_card
-from matcher.index_gpu import EXACT, NEIGHBOURS, on_gpu, sees_gpu
+from matcher.index_card import (
+    AGAIN,
+    CARD_FILE,
+    Card,
+    check_numbers,
+    check_rows,
+    check_same_maker,
+    digest,
+    digest_file,
+    read_card,
+    write_card,
+)
+from matcher.index_gpu import NEIGHBOURS, check_gpu, on_gpu, sees_gpu
 from matcher.index_kinds import CODED, LISTS, SIGNS, copied, new_index, stored_ids, stored_rows, without_rows
 from matcher.index_lists import LIST_FILES, MappedLists, write_lists
 from matcher.index_ties import ABSENT, Drop, Found, search_settled
@@ -45,10 +57,10 @@ class Index:
     def __init__(self, searcher: Any, card: Card, names: list[str] | None = None, *, read_only: bool = False) -> None:
         self.card = card
         self._searcher, self._read_only = searcher, read_only
-        self._gpu: Any = None
+        self._gpu: Any = None  # the copy there, once something was searched
+        self._one = Lock()  # searches on a GPU take turns: faiss allows no two at once
         self._names = None if names is None else np.array(names, dtype=np.str_)  # text of id i, for indexes with text ids
-        if card.settings.gpu == "yes":
-            self._to_gpu()
+        check_gpu(card.settings, card.stored)
 
     @classmethod
     def build(
@@ -59,9 +71,6 @@ class Index:
         ``words`` (W, D) float32 are centroids that take the place of those that kind words learns from the rows.
         """
         array = np.asarray(rows)
-        if settings.on_disk and settings.kind not in LISTS:
-            fitting = f"{', '.join(LISTS[:-1])} or {LISTS[-1]}"
-            raise UsageError(f"index.on_disk keeps inverted lists in a file; kind {settings.kind} has none, set index.kind to {fitting}")
         check_rows(array, dim=None, dtype=None)
         if words is not None and settings.kind != "words":
             raise UsageError(f"an index of kind {settings.kind} takes no words: set index.kind to words")
@@ -99,7 +108,7 @@ class Index:
         ids = np.empty((len(queries), k), dtype=np.int64)
         for start in range(0, len(queries), CHUNK):
             part = slice(start, start + CHUNK)
-            found, found_ids = self._place(k).search(np.ascontiguousarray(queries[part], dtype=np.float32), k)
+            found, found_ids = self._search_somewhere(np.ascontiguousarray(queries[part], dtype=np.float32), k)
             similarity[part] = np.where(found_ids < 0, -np.inf, self.card.similarity(found))
             ids[part] = np.where(found_ids < 0, ABSENT, found_ids)
         return similarity, ids
@@ -209,23 +218,32 @@ class Index:
         return (Path(folder) / CARD_FILE).is_file()
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], *, made_by: str, mapped: bool = False) -> Self:
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        made_by: str,
+        mapped: bool = False,
+        gpu: Literal["auto", "yes", "no"] = "auto",
+        remedy: str = AGAIN,
+    ) -> Self:
         """Folder -> index. ``mapped``, or made with ``on_disk``: its lists stay in the file, and it can only be searched.
+
+        ``remedy``, in brackets, is what is said of a damaged one.
 
         Raises:
             StaleStageError: another model or config made the rows
             MatcherError: there is no index, or a file is damaged
         """
         place = Path(folder)
-        card, checksums = read_card(place)
+        card, checksums = read_card(place, remedy)
+        card = replace(card, settings=replace(card.settings, gpu=gpu))
         check_same_maker(card.made_by, made_by, f"the index in {place}")
         for name, expected in checksums.items():
             if not (place / name).is_file() or digest_file(place / name) != expected:
-                raise MatcherError(
-                    f"the index in {place} is damaged: {name} is not what was written; delete this folder and run the command again"
-                )
+                raise MatcherError(f"the index in {place} is damaged: {name} is not what was written {remedy}")
         on_disk = LIST_FILES[0] in checksums
-        mapped = mapped and not on_disk and card.stored in LISTS and (card.settings.gpu == "no" or not sees_gpu(card.stored))
+        mapped = mapped and not on_disk and card.stored in LISTS and (gpu == "no" or not sees_gpu(card.stored))
         searcher: Any = faiss.read_index(str(place / INDEX_FILE), faiss.IO_FLAG_MMAP if mapped else 0)
         if mapped:
             lists: Any = faiss.downcast_InvertedLists(searcher.invlists)
@@ -260,24 +278,30 @@ class Index:
                 "an index that was loaded with on_disk, or mapped, can only be searched: copy its folder, or build it again to change it"
             )
 
-    def _place(self, k: int) -> Any:
-        """Where to search for k neighbours: the GPU if there is one, it is wanted and it can, else the CPU."""
-        if self.card.settings.gpu == "no" or not sees_gpu(self.card.stored) or k > NEIGHBOURS:
-            return self._searcher
-        if self._gpu is None:
-            self._to_gpu()
-        return self._gpu
+    def _fits_gpu(self) -> bool:
+        """Whether it can be searched on a GPU here."""
+        return not isinstance(self._searcher, MappedLists) and sees_gpu(self.card.stored)
 
-    def _to_gpu(self) -> None:
-        """A copy for searching on the first GPU; under "auto" the CPU stands in where that fails."""
-        kind, must = self.card.stored, self.card.settings.gpu == "yes"
-        if must and not sees_gpu(kind):
-            who = "neither faiss nor torch sees a GPU" if kind in EXACT else f"faiss, which searches {kind}, sees no GPU"
-            raise MatcherError(f"index.gpu is yes, but {who}: ask matcher doctor, or set index.gpu to auto")
-        try:
-            self._gpu = on_gpu(self._searcher, self.card)
-        except RuntimeError as error:
-            if must:
-                raise MatcherError(f"index.gpu is yes, but the GPU cannot keep this {kind} index: {error}") from error
-            logger.info("index: searching on the CPU, the GPU cannot keep this %s index", kind)
-            self._gpu = self._searcher
+    def _search_somewhere(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """As faiss's search: on the GPU if there is one, it is wanted and it can, else, and where its memory ends, on the CPU."""
+        kind, gpu = self.card.stored, self.card.settings.gpu
+        if gpu == "no" or k > NEIGHBOURS or not len(self) or not self._fits_gpu():
+            return self._searcher.search(queries, k)
+        with self._one:
+            try:
+                if self._gpu is None:
+                    self._gpu = on_gpu(self._searcher, self.card)
+                return self._gpu.search(queries, k)
+            except RuntimeError as error:
+                if gpu == "yes":
+                    raise MatcherError(f"index.gpu is yes, but the GPU cannot search this {kind} index: {error}") from error
+                logger.info("index: searching on the CPU, the GPU cannot search this %s index (%s)", kind, error)
+                self._gpu = self._searcher
+        return self._searcher.search(queries, k)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process or is copied: all but what lies on the GPU."""
+        return {name: value for name, value in self.__dict__.items() if name != "_one"} | {"_gpu": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _one=Lock())

@@ -72,10 +72,16 @@ def check_same_maker(found: str, expected: str, what: str) -> None:
 def write_card(folder: Path, card: Card, *, rows: int, files: Sequence[str]) -> None:
     """Card, how many rows the index has, names of its files in the folder -> card.json, with their SHA-256."""
     checksums = {name: digest_file(folder / name) for name in files}
-    write_sealed(folder / CARD_FILE, {**asdict(card), "rows": rows, "faiss": faiss.__version__, "sha256": checksums})
+    write_sealed(
+        folder / CARD_FILE,
+        {**asdict(card), "settings": card.settings.identity, "rows": rows, "faiss": faiss.__version__, "sha256": checksums},
+    )
 
 
-def read_card(folder: Path) -> tuple[Card, dict[str, str]]:
+AGAIN = "(delete this folder and run the command again)"  # what mends a damaged index
+
+
+def read_card(folder: Path, remedy: str = AGAIN) -> tuple[Card, dict[str, str]]:
     """Folder -> its card, and the SHA-256 of its files by name."""
     if not (folder / CARD_FILE).is_file():
         raise MatcherError(f"there is no index in {folder} (no {CARD_FILE}): build it first")
@@ -85,9 +91,7 @@ def read_card(folder: Path) -> tuple[Card, dict[str, str]]:
         names = ("made_by", "stored", "dim", "dtype", "training")
         return Card(settings=settings, **{name: fields[name] for name in names}), dict(fields["sha256"])
     except (MatcherError, ValueError, KeyError, TypeError) as error:
-        raise MatcherError(
-            f"the index in {folder} is damaged: {CARD_FILE} cannot be read ({error}); delete this folder and run the command again"
-        ) from error
+        raise MatcherError(f"the index in {folder} is damaged: {CARD_FILE} cannot be read ({error}) {remedy}") from error
 
 
 def digest(data: bytes) -> str:

@@ -49,15 +49,15 @@ class KeypointFile:
     ``counts`` (N,) says how many keypoints each picture has, ``remedy`` what to do where the file is damaged.
     """
 
-    def __init__(self, path: Path, counts: NDArray[np.int64], remedy: str = "describe its pictures again") -> None:
+    def __init__(self, path: Path, counts: NDArray[np.int64], remedy: str = "(describe its pictures again)") -> None:
         self.path, self.counts, self.remedy = path, counts, remedy
         self.start = np.concatenate([[0], np.cumsum(counts)])
         try:
             self.file = path.open("rb", buffering=0)
         except OSError as error:
-            raise MatcherError(f"cannot read {path}: {error.strerror or error}") from error
+            raise MatcherError(f"cannot read {path}: {error.strerror or error} {remedy}") from error
         if path.stat().st_size != int(self.start[-1]) * RECORD.itemsize + len(counts) * CHECK:
-            raise MatcherError(f"{path} is damaged: it has not the size of these pictures' keypoints; {remedy}")
+            raise MatcherError(f"{path} is damaged: it has not the size of these pictures' keypoints {remedy}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process the same file, opened there."""
@@ -68,7 +68,7 @@ class KeypointFile:
         size = int(self.counts[number]) * RECORD.itemsize
         data = os.pread(self.file.fileno(), size + CHECK, int(self.start[number]) * RECORD.itemsize + number * CHECK)
         if zlib.crc32(data[:size]).to_bytes(CHECK, "little") != data[size:]:
-            raise MatcherError(f"{self.path} is damaged at picture {number}: {self.remedy}")
+            raise MatcherError(f"{self.path} is damaged at picture {number} {self.remedy}")
         return np.frombuffer(data, dtype=RECORD, count=int(self.counts[number]))
 
 

@@ -107,7 +107,7 @@ def test_gpus_are_told():
     torch = Import("torch", {"gpus": [["H100", 80 * 2**30]], "mps": False})
     found = diagnosis(imports=[torch, Import("faiss", {"gpus": 0})], driver=True)
     assert found.device["kind"] == "cuda" and "cuda, H100 (80.0 GiB)" in str(found)
-    assert any("faiss-gpu instead of faiss-cpu" in note for note in found.notes)
+    assert any("faiss-gpu instead of faiss-cpu would search ivf" in note for note in found.notes)
     assert diagnosis(imports=[torch, Import("faiss", {"gpus": 1})], driver=True).notes == []
 
 

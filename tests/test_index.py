@@ -149,7 +149,7 @@ def test_saved_and_loaded_finds_the_same(kind, bytes_, tmp_path):
     assert not Index.exists(tmp_path / "deep" / "index")
     index.save(tmp_path / "deep" / "index")
     assert Index.exists(tmp_path / "deep" / "index")
-    loaded = Index.load(tmp_path / "deep" / "index", made_by=MODEL)
+    loaded = Index.load(tmp_path / "deep" / "index", made_by=MODEL, gpu="no")
     assert len(loaded) == 2000 and loaded.card == index.card and same(index.search(queries, 7), loaded.search(queries, 7))
     loaded.remove([3])
     assert len(loaded) == 1999
@@ -160,7 +160,7 @@ def test_on_disk_finds_the_same_and_cannot_be_changed(kind, tmp_path):
     rows, queries = clustered(2000, bytes_=True), clustered(50, seed=1, bytes_=True)
     index = build(kind, rows, on_disk=True, probes=5)
     index.save(tmp_path)
-    loaded = Index.load(tmp_path, made_by=MODEL)
+    loaded = Index.load(tmp_path, made_by=MODEL, gpu="no")
     assert isinstance(loaded._searcher, MappedLists)
     assert same(index.search(queries, 7), loaded.search(queries, 7))
     for change in (lambda: loaded.add(rows[:1], [5000]), lambda: loaded.remove([1]), lambda: loaded.save(tmp_path)):

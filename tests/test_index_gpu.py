@@ -1,5 +1,9 @@
 """An index on a GPU: torch's products on every device there is against faiss on the CPU, and who is asked when."""
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import faiss
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ import matcher.index
 import matcher.index_gpu
 from matcher.errors import MatcherError
 from matcher.index import ABSENT, Index
-from matcher.index_gpu import Products, faiss_gpus, on_gpu, sees_gpu
+from matcher.index_gpu import Products, faiss_gpus, on_gpu, resources, sees_gpu
 from matcher.models.device import torch_sees_gpu
 from matcher.settings import IndexSettings
 
@@ -92,9 +96,9 @@ def test_a_changed_index_is_copied_again(torch_on):
 
 @pytest.mark.skipif(HERE, reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_an_error_only_if_asked_for():
-    with pytest.raises(MatcherError, match="neither faiss nor torch sees a GPU: ask matcher doctor"):
+    with pytest.raises(MatcherError, match=r"neither faiss nor torch sees a GPU: set index.gpu to auto, or ask matcher doctor"):
         build("flat", drawn(10), "yes")
-    with pytest.raises(MatcherError, match="faiss, which searches ivf, sees no GPU"):
+    with pytest.raises(MatcherError, match=r"faiss, which searches its lists, sees no GPU"):
         build("ivf", drawn(400), "yes", lists=4)
     assert build("flat", drawn(10), "auto").search(drawn(1), 1)[1].shape == (1, 1)
 
@@ -112,8 +116,40 @@ def test_memory_that_is_not_enough_is_an_error_only_if_asked_for(monkeypatch):
     monkeypatch.setattr(matcher.index, "on_gpu", full)
     rows = drawn(9, "uint8")
     assert build("fp16", rows, "auto").search(rows, 1)[1][3, 0] == 5 + 3 * 5
-    with pytest.raises(MatcherError, match="cannot keep this fp16 index: CUDA out of memory"):
-        build("fp16", rows, "yes")
+    with pytest.raises(MatcherError, match="cannot search this fp16 index: CUDA out of memory"):
+        build("fp16", rows, "yes").search(rows, 1)
+
+
+def test_memory_that_ends_in_a_search_leaves_the_cpu(monkeypatch, torch_on):
+    made = torch_on("cpu")
+
+    def full(self, queries, k):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    rows = drawn(9, "uint8")
+    index = build("fp16", rows, "auto")
+    index.search(rows, 1)
+    monkeypatch.setattr(Products, "nearest", full)
+    assert index.search(rows, 1)[1][3, 0] == 5 + 3 * 5 and index.search(rows, 1)[1][3, 0] == 5 + 3 * 5 and len(made) == 1
+    with pytest.raises(MatcherError, match="cannot search this fp16 index: CUDA out of memory"):
+        build("fp16", rows, "yes").search(rows, 1)
+
+
+def test_threads_share_one_copy(torch_on):
+    made, rows = torch_on("cpu"), drawn(2000, "uint8")
+    index = build("fp16", rows, "auto")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda n: index.search(rows[n : n + 1], 1)[1][0, 0], range(40)))
+    assert found == [5 + 3 * (1999 - n) for n in range(40)] and len(made) == 1
+
+
+def test_an_index_travels_without_its_copy(torch_on):
+    made, rows = torch_on("cpu"), drawn(20, "uint8")
+    index = build("fp16", rows, "auto")
+    expected = index.search(rows, 3)
+    for other in (pickle.loads(pickle.dumps(index)), copy.deepcopy(index)):
+        assert other._gpu is None and all(np.array_equal(*both) for both in zip(other.search(rows, 3), expected, strict=True))
+    assert len(made) == 3
 
 
 class FakeGpu:
@@ -131,16 +167,20 @@ class FakeGpu:
 @pytest.fixture
 def faiss_on(monkeypatch):
     options = []
+    resources.cache_clear()
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
     monkeypatch.setattr(faiss, "GpuClonerOptions", type("Options", (), {"useFloat16": False}), raising=False)
 
     def to_gpu(resources, device, index, chosen):
-        options.append((type(faiss.downcast_index(index.index)).__name__, chosen.useFloat16))
+        assert isinstance(index, faiss.Index)
+        flat = isinstance(index, faiss.IndexIDMap2)
+        options.append((type(faiss.downcast_index(index.index) if flat else index).__name__, chosen.useFloat16))
         return FakeGpu(faiss.clone_index(index))
 
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", to_gpu, raising=False)
-    return options
+    yield options
+    resources.cache_clear()
 
 
 @pytest.mark.skipif(faiss_gpus() > 0, reason="faiss has a GPU here")
@@ -150,6 +190,25 @@ def test_faiss_keeps_flat_rows_on_the_gpu_in_half_precision_where_the_index_does
         expected, found = build(kind, rows).search(rows, 3), build(kind, rows, "yes").search(rows, 3)
         assert all(np.array_equal(*both) for both in zip(expected, found, strict=True))
         assert faiss_on[-1] == ("IndexFlatIP", halves)
+
+
+@pytest.mark.skipif(faiss_gpus() > 0, reason="faiss has a GPU here")
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq", "binary", "words"])
+def test_what_faiss_cannot_search_on_a_gpu_is_searched_on_the_cpu(faiss_on, kind, tmp_path):
+    rows = drawn(600, "uint8")
+    for on_disk in (False, True):
+        index = build(kind, rows, lists=4, on_disk=on_disk)
+        expected = index.search(rows, 3)
+        index.save(tmp_path / str(on_disk))
+        faiss_on.clear()
+        found = Index.load(tmp_path / str(on_disk), made_by="a").search(rows, 3)
+        assert all(np.array_equal(*both) for both in zip(expected, found, strict=True))
+        there = not on_disk and kind in ("ivf", "ivfpq")
+        assert bool(faiss_on) == there
+        if not there:
+            why = "lists on disk are" if on_disk else f"an index of kind {kind} is"
+            with pytest.raises(MatcherError, match=rf"{why} searched on the CPU: set index.gpu to auto"):
+                Index.load(tmp_path / str(on_disk), made_by="a", gpu="yes")
 
 
 @pytest.mark.skipif(faiss_gpus() > 0, reason="faiss has a GPU here")

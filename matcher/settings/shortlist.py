@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from matcher.errors import UsageError
 from matcher.settings.descriptors import NearestViews
@@ -22,7 +22,8 @@ class IndexSettings:
         code_bytes: bytes a row takes in ivfpq
         bits: sign bits a row takes in binary and words, eight to a byte; 0 = words tells rows of one word not apart
         on_disk: keep the inverted lists in a memory-mapped file
-        gpu: search on a GPU: faiss-gpu where it is installed, else torch, which knows flat and fp16; auto = where there is one
+        gpu: search on a GPU: faiss-gpu where it is installed (flat, fp16, ivf, ivfpq), else torch (flat, fp16); lists on disk, binary and
+            words are searched on the CPU; auto = on a GPU where it can be
     """
 
     kind: Literal["flat", "fp16", "ivf", "ivfpq", "binary", "words"] = "flat"
@@ -37,6 +38,14 @@ class IndexSettings:
         at_least(self, lists=1, probes=1, code_bytes=1, bits=8 if self.kind == "binary" else 0)
         if self.bits % 8:
             raise UsageError(f"bits must be a multiple of 8, not {self.bits}")
+        if self.on_disk and self.kind in ("flat", "fp16"):
+            lists = "ivf, ivfpq, binary or words"
+            raise UsageError(f"index.on_disk keeps inverted lists in a file; kind {self.kind} has none, set index.kind to {lists}")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides which rows are found: all but the device."""
+        return {**asdict(self), "gpu": "auto"}
 
 
 @dataclass(frozen=True)

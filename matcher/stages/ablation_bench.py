@@ -100,7 +100,7 @@ class Bench:
 
     def shortlist(self, name: str, group: Described, strategy: Strategy) -> Candidates:
         """A row of the grid -> its candidates."""
-        index = group.folder / f"index-{short(asdict(strategy.index))}"
+        index = group.folder / f"index-{short(strategy.index.identity)}"
         pipeline.index(group.sides[1], index, strategy=strategy, job=self.job)
         folder = self.candidates(name, group, strategy)
         with self.timed(folder.relative_to(self.output).as_posix()):

@@ -97,7 +97,7 @@ def hold_folder(folder: Path) -> FolderLock:
 
 def collection_config(strategy: Strategy) -> dict[str, Any]:
     """What describes and indexes references."""
-    config = {"images": asdict(strategy.images), "keypoints": asdict(strategy.reference_keypoints), "index": asdict(strategy.index)}
+    config = {"images": asdict(strategy.images), "keypoints": asdict(strategy.reference_keypoints), "index": strategy.index.identity}
     return config | {"descriptor": descriptor_config(strategy, "reference") if strategy.descriptor is not None else None}
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self
 
 import numpy as np
@@ -37,6 +38,7 @@ from matcher.storage.sealed import read_sealed, write_sealed
 from matcher.types import Descriptors, Pictures, Text
 
 COLLECTION, FORMAT = "collection.json", 1
+LOST = "which shards count is lost with it: put back a copy of it, or add the references to a new collection"
 IMAGES, PICTURES, DESCRIPTORS, KEYPOINTS, INDEX = "images.parquet", "pictures.parquet", "descriptors.parquet", "keypoints.bin", "index"
 
 
@@ -69,7 +71,11 @@ class Collection:
         place = Path(folder)
         if not is_collection(place):
             raise MatcherError(f"{place} is no collection (it has no {COLLECTION}): matcher add makes one")
-        said = read_sealed(place / COLLECTION)
+        try:
+            said = read_sealed(place / COLLECTION)
+        except MatcherError as error:
+            error.add_note(f"({LOST})")
+            raise
         try:
             if said["format"] != FORMAT:
                 raise MatcherError(
@@ -77,7 +83,7 @@ class Collection:
                 )
             return cls(place, said["config"], [Shard(**shard) for shard in said["shards"]], said.get("gone", ()))
         except (KeyError, TypeError) as error:
-            raise MatcherError(f"{place / COLLECTION} is damaged: {error!r}") from error
+            raise MatcherError(f"{place / COLLECTION} is damaged: {error!r}; {LOST}") from error
 
     def write(self) -> None:
         """The moment at which a change is made: before it nothing has changed."""
@@ -138,17 +144,20 @@ class Collection:
         """The index of one shard. StaleStageError if it was made with other settings, MatcherError if it is damaged."""
         place = self.folder / shard.folder
         try:
-            return Index.load(place / INDEX, made_by=index_made_by(shard.fingerprint, settings))
+            return Index.load(
+                place / INDEX, made_by=index_made_by(shard.fingerprint, settings), gpu=settings.gpu, remedy=self.remedy(place)
+            )
         except StaleStageError:
             raise
         except MatcherError as error:
-            error.add_note(f"(in a collection: {self.remedy(place)})")
+            if not Index.exists(place / INDEX):
+                error.add_note(self.remedy(place))
             raise
 
     def remedy(self, place: Path) -> str:
         """The folder of a shard of which a file is damaged -> what to do."""
-        words = f"matcher remove --ids {place / PICTURES} --collection {self.folder}"
-        return f"{words}, then add these pictures again; those removed before come back too"
+        words = f"matcher remove --ids {quote(str(place / PICTURES))} --collection {quote(str(self.folder))}"
+        return f"({words}, then add these pictures again: those removed before come back too)"
 
     def descriptors(self) -> Descriptors:
         """Its views. MatcherError if none were described."""
@@ -185,4 +194,4 @@ def is_collection(place: str | PathLike[str]) -> bool:
 
 def index_made_by(fingerprint: str, settings: IndexSettings) -> str:
     """What made the index of described pictures."""
-    return f"{fingerprint} {asdict(settings)}"
+    return f"{fingerprint} {settings.identity}"

@@ -9,7 +9,9 @@ from matcher.background import Background
 from matcher.describe import made_by, wants, weights_path
 from matcher.errors import MatcherError
 from matcher.images.table import list_pictures
+from matcher.index_gpu import check_gpu
 from matcher.models.cards import find_model, read_card
+from matcher.scoring.nearest import choose_device
 from matcher.scoring.pair_model import ROOMS
 from matcher.settings import DescriptorSettings, Strategy
 from matcher.shortlist.rules import check_rules
@@ -21,11 +23,15 @@ from matcher.views.choose import OVERLAYS
 
 
 def check_ready(strategy: Strategy, *, queries: str | PathLike[str], references: str | PathLike[str]) -> None:
-    """UsageError or MatcherError if a model that the strategy names is not there, a rule cannot be met, or a place holds no pictures.
+    """UsageError or MatcherError if a model that the strategy names is not there, a rule cannot be met, a GPU
+    is missing that must be there, or a place holds no pictures.
 
     StaleStageError if the references are a collection that other settings made.
     """
     load_fusion(strategy)
+    check_gpu(strategy.index)
+    if strategy.scorers.sift is not None and strategy.scorers.sift.gpu == "yes":
+        choose_device("yes")
     if (descriptor := strategy.descriptor) is not None:
         check_descriptor(descriptor)
         check_rules(strategy.shortlist.descriptor, descriptor)

@@ -54,7 +54,7 @@ def load_index(place: Path, library: FeatureSet, made_by: str, settings: IndexSe
     """Folder of an index, or of a collection, the references in it and what names them -> what is searched."""
     if isinstance(library, StoredFeatures):
         return Collection.read(place).index(library, settings)
-    return Index.load(place, made_by=index_made_by(made_by, settings), mapped=True)
+    return Index.load(place, made_by=index_made_by(made_by, settings), mapped=True, gpu=settings.gpu)
 
 
 def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, *, strategy: Strategy, job: Job) -> Stage[Candidates]:
@@ -65,7 +65,7 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
     found()  # refused before anything is begun
     similarity, prints = compare_descriptors(queries, references, library.pictures, strategy)
     crops, crop_prints = load_crops(queries, side, strategy)
-    config = {"shortlist": asdict(strategy.shortlist), "index": asdict(strategy.index), "most": strategy.budget.pairs_per_query}
+    config = {"shortlist": asdict(strategy.shortlist), "index": strategy.index.identity, "most": strategy.budget.pairs_per_query}
     inputs = {"queries": query_print, "references": reference_print, **prints, **crop_prints}
     stage = Stage.open(folder, Candidates, config=config, inputs=inputs, items=len(side), items_per_shard=SHARD, fresh=job.fresh)
     counts = strategy.shortlist.counts

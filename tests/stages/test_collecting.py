@@ -2,10 +2,12 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -225,11 +227,12 @@ def test_a_copied_or_touched_file_is_the_same_picture_and_another_content_of_its
 
 
 @pytest.mark.parametrize("name", ["index/index.faiss", "keypoints.bin"])
-@pytest.mark.parametrize("how", ["cut", "flipped"])
+@pytest.mark.parametrize("how", ["cut", "flipped", "gone"])
 def test_a_damaged_shard_is_made_again_as_its_error_says(name, how, command, files, table, collected, library, searched, tmp_path):
     (tmp_path / "gone.csv").write_text(f"id\n{files[8].stem}\n")
     remove(tmp_path / "gone.csv", collected)  # one picture of the shard was removed before
     wanted = searched(collected, strategy_of())
+    collected = collected.rename(tmp_path / "the pictures")
     path = collected / "00001" / name
     data = bytearray(path.read_bytes())
     if how == "cut":
@@ -238,11 +241,14 @@ def test_a_damaged_shard_is_made_again_as_its_error_says(name, how, command, fil
         data[9] ^= 1
         data[len(data) * 5 // 6] ^= 1
     path.write_bytes(data)
-    with pytest.raises(MatcherError, match="damaged") as error:
+    if how == "gone":
+        path.unlink()
+    with pytest.raises(MatcherError, match="cannot read" if how == "gone" and name == "keypoints.bin" else "damaged") as error:
         run(library.queries, collected, tmp_path / "out", strategy=strategy_of())
-    told = "".join([str(error.value), *getattr(error.value, "__notes__", [])])
-    words = re.search(r"matcher (remove --ids \S+ --collection \S+),", told)[1]
-    assert command(*words.split())[0] == 0
+    words = re.search(
+        r" \(matcher (remove --ids .*), then add these pictures again: those removed before come back too\)", str(error.value)
+    )[1]
+    assert command(*shlex.split(words))[0] == 0
     add(table([*files[:8], *files[9:11]]), collected, strategy=strategy_of(), job=Job(workers=1))
     assert searched(collected, strategy_of()) == wanted
 
@@ -259,6 +265,20 @@ def test_damage_is_refused(name, how, collected, library, tmp_path):
     path.write_bytes(data)
     with pytest.raises(MatcherError, match=r"damaged|no JSON"):
         run(library.queries, collected, tmp_path / "out", strategy=strategy_of())
+
+
+def test_a_list_of_shards_that_is_lost(collected, library, tmp_path):
+    (collected / COLLECTION).write_bytes((collected / COLLECTION).read_bytes()[:-9])
+    with pytest.raises(MatcherError, match="no JSON file") as error:
+        run(library.queries, collected, tmp_path / "out", strategy=strategy_of())
+    assert "put back a copy of it, or add the references to a new collection" in error.value.__notes__[0]
+
+
+def test_the_device_is_no_part_of_what_a_collection_is(collected, searched):
+    strategy = strategy_of()
+    assert searched(collected, replace(strategy, index=replace(strategy.index, gpu="auto"))) == searched(collected, strategy)
+    with pytest.raises(MatcherError, match=r"index\.gpu is yes, but"):
+        searched(collected, replace(strategy, index=replace(strategy.index, gpu="yes")))
 
 
 def test_pictures_of_a_shard_that_are_not_what_was_written(collected, library, tmp_path):

@@ -3,17 +3,21 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from matcher.errors import MatcherError, UsageError
+from matcher.index_gpu import faiss_gpus
 from matcher.pipeline import ablate, run
 from matcher.settings import (
     CropSettings,
     DescriptorSettings,
     Doubt,
+    IndexSettings,
     NearestViews,
     PairModelSettings,
     Scorers,
     ShortlistSettings,
+    SiftScorerSettings,
     Strategy,
     ViewPairs,
 )
@@ -59,6 +63,13 @@ def changed(**settings):
 def test_models_and_rules(strategy, said, library):
     with pytest.raises((MatcherError, UsageError), match=said):
         check_ready(strategy, queries=library.queries, references=library.references)
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or faiss_gpus() > 0, reason="there is a GPU here")
+def test_a_gpu_that_is_not_there(library):
+    for strategy in (changed(index=IndexSettings(gpu="yes")), changed(scorers=Scorers(sift=SiftScorerSettings(gpu="yes")))):
+        with pytest.raises(MatcherError, match=r"gpu is yes, but .*sees no GPU|gpu is yes, but neither faiss nor torch sees a GPU"):
+            check_ready(strategy, queries=library.queries, references=library.references)
 
 
 STRATEGIES = [name for name in shipped_names("experiments") if name.startswith("run/")]

@@ -8,7 +8,6 @@ import os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal, Self
 
 import faiss
@@ -28,7 +27,7 @@ from matcher.index_card import (
     read_card,
     write_card,
 )
-from matcher.index_gpu import NEIGHBOURS, check_gpu, on_gpu, sees_gpu
+from matcher.index_gpu import NEIGHBOURS, TURNS, check_gpu, on_gpu, sees_gpu
 from matcher.index_kinds import CODED, LISTS, SIGNS, copied, new_index, stored_ids, stored_rows, without_rows
 from matcher.index_lists import LIST_FILES, MappedLists, write_lists
 from matcher.index_ties import ABSENT, Drop, Found, search_settled
@@ -58,7 +57,6 @@ class Index:
         self.card = card
         self._searcher, self._read_only = searcher, read_only
         self._gpu: Any = None  # the copy there, once something was searched
-        self._one = Lock()  # searches on a GPU take turns: faiss allows no two at once
         self._names = None if names is None else np.array(names, dtype=np.str_)  # text of id i, for indexes with text ids
         check_gpu(card.settings, card.stored)
 
@@ -285,9 +283,9 @@ class Index:
     def _search_somewhere(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """As faiss's search: on the GPU if there is one, it is wanted and it can, else, and where its memory ends, on the CPU."""
         kind, gpu = self.card.stored, self.card.settings.gpu
-        if gpu == "no" or k > NEIGHBOURS or not len(self) or not self._fits_gpu():
+        if gpu == "no" or k > NEIGHBOURS or not len(self) or self._gpu is self._searcher or not self._fits_gpu():
             return self._searcher.search(queries, k)
-        with self._one:
+        with TURNS:
             try:
                 if self._gpu is None:
                     self._gpu = on_gpu(self._searcher, self.card)
@@ -301,7 +299,4 @@ class Index:
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to another process or is copied: all but what lies on the GPU."""
-        return {name: value for name, value in self.__dict__.items() if name != "_one"} | {"_gpu": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _one=Lock())
+        return {**self.__dict__, "_gpu": None}

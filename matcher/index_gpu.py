@@ -8,6 +8,7 @@ faiss compares rows in half precision with queries in half precision too.
 from __future__ import annotations
 
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import faiss
@@ -24,6 +25,7 @@ OF_FAISS = (*EXACT, "ivf", "ivfpq")  # kinds that faiss knows on a GPU
 NEIGHBOURS = 2048  # faiss gives no more on a GPU
 BLOCK = 2**17  # rows at a time
 AT_ONCE = 2**26  # products held on the device
+TURNS = Lock()  # threads take turns: faiss allows no two at once on one GPU, in whichever index
 
 
 def sees_gpu(stored: str) -> bool:

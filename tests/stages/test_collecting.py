@@ -16,6 +16,7 @@ import pytest
 
 from matcher import pipeline
 from matcher.errors import MatcherError, StaleStageError
+from matcher.index_gpu import sees_gpu
 from matcher.pipeline import add, remove, run
 from matcher.settings import DescriptorSettings, IndexSettings, ShortlistSettings, SiftSettings, Strategy
 from matcher.stages.collection import COLLECTION, Collection
@@ -277,8 +278,9 @@ def test_a_list_of_shards_that_is_lost(collected, library, tmp_path):
 def test_the_device_is_no_part_of_what_a_collection_is(collected, searched):
     strategy = strategy_of()
     assert searched(collected, replace(strategy, index=replace(strategy.index, gpu="auto"))) == searched(collected, strategy)
-    with pytest.raises(MatcherError, match=r"index\.gpu is yes, but"):
-        searched(collected, replace(strategy, index=replace(strategy.index, gpu="yes")))
+    if not sees_gpu("flat"):
+        with pytest.raises(MatcherError, match=r"index\.gpu is yes, but"):
+            searched(collected, replace(strategy, index=replace(strategy.index, gpu="yes")))
 
 
 def test_pictures_of_a_shard_that_are_not_what_was_written(collected, library, tmp_path):

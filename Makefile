@@ -21,7 +21,7 @@ test: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile # two processes on two cores: a thread each
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart 0 # two processes on two cores: a thread each; if one dies, the end
 
 # uv installs faster than pip and takes the same wheels; where it cannot (an index that only pip knows), pip does it.
 # editable_mode=compat: from the folder that holds this one, `import matcher` would else find this folder, not the package in it.

@@ -125,8 +125,12 @@ class Crew(Generic[R]):
 
 
 def begin(workers: int) -> Any:
-    """The processes that are up if they are as many, else new ones: loky's executor."""
-    return get_reusable_executor(workers, timeout=IDLE, initializer=prepare, initargs=(os.getpid(),), env=ONE_THREAD)
+    """The processes that are up if they are as many, else new ones: loky's executor.
+
+    It would add or end some where the number differs, and wait for ever if one of them has just died: ``initargs`` that differ end all.
+    """
+    arguments = {"initializer": prepare, "initargs": (os.getpid(), workers), "env": ONE_THREAD}
+    return get_reusable_executor(workers, timeout=IDLE, kill_workers=True, **arguments)
 
 
 @contextmanager
@@ -142,8 +146,8 @@ def unheard(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def prepare(boss: int) -> None:
-    """In a process, first of all: it works beside others like it, and for the process ``boss``."""
+def prepare(boss: int, beside: int) -> None:
+    """In a process, first of all: it works for the process ``boss``, as one of ``beside``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     threading.Thread(target=end_with, args=(boss,), daemon=True).start()

@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
 import pytest
-from loky import get_reusable_executor
 
 import matcher
 from matcher.engine import processes, shards
@@ -20,13 +20,14 @@ from matcher.pipeline import run
 from matcher.stages.job import Job
 from matcher.storage.records import read_record
 from matcher.storage.stage import Stage
+from matcher.training.processes import end_children
 from matcher.types import Errors, PairScores
 
 
 @pytest.fixture(scope="module", autouse=True)
 def none_left():
     yield
-    get_reusable_executor(1).shutdown(wait=True, kill_workers=True)
+    processes.begin(1).shutdown(wait=True, kill_workers=True)
 
 
 def begin(folder, items=36, items_per_shard=2):
@@ -151,6 +152,7 @@ import sys, time
 import numpy as np
 from matcher.engine.shards import run_shards
 from matcher.storage.stage import Stage
+from matcher.training.processes import end_children
 from matcher.types import Errors, PairScores
 
 def work(items):
@@ -209,3 +211,10 @@ def test_when_it_is_killed_its_processes_end(tmp_path):
     process.wait()
     assert gone(process, 10 * processes.LOOK + 5), group_of(process)
     assert begin(tmp_path / "s").pending() == list(range(4, 18)) and not list((tmp_path / "s").glob(".aside-*"))
+
+
+def test_another_number_of_processes_when_those_before_have_just_died():
+    for workers in (3, 1, 2):
+        crew = processes.begin(workers)
+        assert crew.submit(os.getpid).result(60) in [child.pid for child in active_children()]
+        end_children()

@@ -25,6 +25,8 @@ from matcher.storage.aside import write_aside
 
 CODES_FILE, IDS_FILE, SIZES_FILE = "codes.bin", "ids.bin", "sizes.npy"
 LIST_FILES = (CODES_FILE, IDS_FILE, SIZES_FILE)
+AT_ONCE = 2**17  # times that a query looks into a list
+ONE_LIST = faiss.SearchParametersIVF(nprobe=1)  # type: ignore[call-arg]
 OFFSET_BITS = 32  # a place is the number of a list, then that of a row in it
 
 
@@ -51,6 +53,33 @@ def blas() -> Any:
 
 def ids_of(lists: Any, number: int) -> NDArray[np.int64]:
     return np.asarray(faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)))
+
+
+def search_by_list(searcher: Any, rows: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """As faiss's own search of inverted lists for the largest products, in any order: products (Q, k) and ids (Q, k), -1 = none.
+
+    List by list, not query by query: what many queries look at stays in a core's own memory.
+    """
+    products, ids = np.empty((len(rows), k), dtype=np.float32), np.empty((len(rows), k), dtype=np.int64)
+    step = max(1, AT_ONCE // searcher.nprobe)
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        of_lists, their_ids = look_into_lists(searcher, rows[part], k)
+        largest = np.argpartition(-of_lists, k - 1, axis=1)[:, :k]
+        products[part], ids[part] = np.take_along_axis(of_lists, largest, axis=1), np.take_along_axis(their_ids, largest, axis=1)
+    return products, ids
+
+
+def look_into_lists(searcher: Any, rows: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Queries (Q, D) -> the k largest products of each with each of the P lists that it looks into, and their ids (Q, P * k)."""
+    away, lists = searcher.quantizer.search(rows, searcher.nprobe)
+    order = np.argsort(lists, axis=None, kind="stable")
+    asked = [np.ascontiguousarray(array) for array in (rows[order // lists.shape[1]], lists.ravel()[order], away.ravel()[order])]
+    products, ids = np.empty((len(order), k), dtype=np.float32), np.empty((len(order), k), dtype=np.int64)
+    asked_rows, *others = [faiss.swig_ptr(array) for array in (*asked, products, ids)]
+    searcher.search_preassigned_c(len(order), asked_rows, k, *others, False, ONE_LIST, None)
+    back = np.argsort(order)
+    return products[back].reshape(len(rows), -1), ids[back].reshape(len(rows), -1)
 
 
 class MappedLists:

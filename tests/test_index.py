@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from matcher import index_lists
 from matcher.errors import MatcherError, StaleStageError, UsageError
 from matcher.index import ABSENT, Index
 from matcher.index_kinds import LISTS, POINTS_PER_LIST, code_size, list_count, stored_rows
@@ -276,6 +277,22 @@ def test_what_is_dropped_is_as_if_it_had_been_removed(kind):
     assert same(dropped, index.search(rows[:60], 6))
     nothing = index.search(rows[:3], 2, drop=lambda ids: ids != ABSENT)
     assert np.isneginf(nothing[0]).all() and (nothing[1] == ABSENT).all()
+
+
+@pytest.mark.parametrize("probes", [1, 3, 20])
+@pytest.mark.parametrize("k", [1, 4, 400])
+def test_list_by_list_finds_what_query_by_query_does(k, probes, monkeypatch):
+    monkeypatch.setattr(index_lists, "AT_ONCE", 77)  # times that a query looks into a list
+    rows, queries = clustered(3000, bytes_=True), clustered(101, seed=1, bytes_=True).astype(np.float32)
+    searcher = build("ivf", rows, probes=probes)._searcher
+    searcher.remove_ids(np.flatnonzero(searcher.quantizer.search(rows.astype(np.float32), 1)[1] == 4))  # a list without rows
+    products, ids = searcher.search(queries, k)
+    found, places = index_lists.search_by_list(searcher, queries, k)
+    order = np.argsort(-np.where(places < 0, -1, found), axis=1, kind="stable")
+    assert np.array_equal(np.take_along_axis(places, order, axis=1) < 0, ids < 0)
+    assert np.array_equal(np.take_along_axis(found, order, axis=1)[ids >= 0], products[ids >= 0])
+    seen, their = np.nonzero(places >= 0)
+    assert np.array_equal(found[seen, their], np.einsum("nd,nd->n", queries[seen], rows[places[seen, their]].astype(np.float32)))
 
 
 def test_products_of_a_search_in_mapped_lists_begin_no_threads(tmp_path):

@@ -6,6 +6,7 @@ in memory once.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -164,9 +165,15 @@ _at_hand: dict[Path, tuple[Stage[Any], Work[Any]]] = {}  # in a process: parcel 
 
 
 def compute(folder: str, parcel: Path, number: int) -> None:
-    """In a process: compute a shard and write it."""
+    """In a process: compute a shard and write it. What the first one leaves in memory serves the others: it holds no garbage.
+
+    Loky collects garbage every second, and would look through all of it each time.
+    """
     os.chdir(folder)
-    if parcel not in _at_hand:
+    if is_new := parcel not in _at_hand:
         _at_hand.clear()
+        gc.unfreeze()
         _at_hand[parcel] = receive(parcel)
     write_shard(*_at_hand[parcel], number)
+    if is_new:
+        gc.freeze()

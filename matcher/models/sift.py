@@ -103,7 +103,7 @@ def by_opencv(grey: NDArray[np.uint8], settings: SiftSettings) -> Found:
 
 def stretch(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Grey (H, W) with its levels spread over 0 to 255 if all but a hundredth at either end lie within LOW_CONTRAST of each other."""
-    share = np.cumsum(np.bincount(grey.ravel(), minlength=256)) / grey.size
+    share = np.cumsum(cv2.calcHist([grey], [0], None, [256], [0, 256]), dtype=np.float64) / grey.size
     low, high = int(np.searchsorted(share, 0.01)), int(np.searchsorted(share, 0.99))
     if high - low >= LOW_CONTRAST or high - low < 2:
         return grey

@@ -20,7 +20,7 @@ from matcher.images.table import ImageSet
 from matcher.settings import ImageSettings
 
 LONG_SIDE = 224  # pixels
-QUALITY = 60  # of WebP with method 2: as near to the original as JPEG 75 (SSIM 0.95), at 0.7 of its size and 3 ms a picture
+QUALITY = 75  # of JPEG; WebP as near to the original takes 0.65 times the bytes, and 3.4 ms a picture where this takes 0.4
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ def make_thumbnail(path: str | None, *, settings: ImageSettings) -> Thumbnail:
 
 
 def encode(path: str, pixels: NDArray[np.uint8]) -> Thumbnail:
-    """RGB pixels (H, W, 3) -> a WebP thumbnail with a long side of at most LONG_SIDE pixels."""
+    """RGB pixels (H, W, 3) -> a JPEG thumbnail with a long side of at most LONG_SIDE pixels."""
     scale = min(1.0, LONG_SIDE / max(pixels.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     buffer = io.BytesIO()
-    Image.fromarray(small).save(buffer, "WEBP", quality=QUALITY, method=2)
-    return Thumbnail(path, width, height, "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"))
+    Image.fromarray(small).save(buffer, "JPEG", quality=QUALITY)
+    return Thumbnail(path, width, height, "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"))

@@ -130,8 +130,8 @@ def begin(workers: int) -> Any:
 
     It would add or end some where the number differs, and wait for ever if one of them has just died: ``initargs`` that differ end all.
     """
-    arguments = {"initializer": prepare, "initargs": (os.getpid(), workers), "env": ONE_THREAD}
-    return get_reusable_executor(workers, timeout=IDLE, kill_workers=True, **arguments)
+    arguments = (os.getpid(), workers)
+    return get_reusable_executor(workers, timeout=IDLE, kill_workers=True, initializer=prepare, initargs=arguments, env=ONE_THREAD)
 
 
 @contextmanager

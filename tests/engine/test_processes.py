@@ -152,7 +152,6 @@ import sys, time
 import numpy as np
 from matcher.engine.shards import run_shards
 from matcher.storage.stage import Stage
-from matcher.training.processes import end_children
 from matcher.types import Errors, PairScores
 
 def work(items):

@@ -115,4 +115,9 @@ def to_text(path: str) -> str:
 
 def from_text(text: str) -> str:
     """What ``to_text`` wrote (or any path, or any file:// URI) -> a path that can be opened."""
-    return os.fsdecode(unquote_to_bytes(text.removeprefix("file://"))) if text.startswith("file:///") else text
+    if not text.startswith("file:///"):
+        return text
+    try:
+        return os.fsdecode(unquote_to_bytes(os.fsencode(text.removeprefix("file://"))))
+    except UnicodeEncodeError:  # as above
+        return text

@@ -169,6 +169,13 @@ def test_paths_survive_being_written_as_text(name):
     assert from_text(text) == path
 
 
+@pytest.mark.parametrize(
+    ("uri", "path"), [("file:///\udcff%20a", "/\udcff a"), ("file:///\ud800", "file:///\ud800"), ("file:///%FF", "/\udcff")]
+)
+def test_uris_that_are_no_utf8(uri, path):
+    assert from_text(uri) == path
+
+
 def test_globs(folder):
     put(folder, "p/a.jpg", "p/b.png", "p/q/c.jpg", "p/q/r/d.jpg", "p/.h.jpg", "other.jpg")
     put(folder, "p/notes.txt", data=b"text")

@@ -15,6 +15,7 @@ AGREEING = 0.25  # share of the found patches that must lie where the frame send
 TOLERANCE = 1.0  # cells by which a patch may miss its place
 PIXELS = 1000  # to a view's side while fitting, see scoring.matching
 STRETCH = 40.0  # a frame that enlarges or shrinks a direction by more than this is degenerate
+AROUND = np.stack(np.meshgrid(np.arange(3), np.arange(3))).reshape(2, 9)  # columns and rows of a cell's neighbours, and its own
 Probabilities = NDArray[np.float32]
 
 
@@ -26,12 +27,14 @@ def locate(to_reference: Probabilities, to_query: Probabilities) -> Array | None
     sides that are found and agree (USAC_MAGSAC, Barath et al. 2020). None where fewer than four are found, or too few agree, or what
     they agree on is degenerate.
     """
+    if sum(np.count_nonzero(table[:, -1] < FOUND) for table in (to_reference, to_query)) < FEWEST:
+        return None
     (first, first_places), (second, second_places) = found_patches(to_reference), found_patches(to_query)
     here, there = np.concatenate([first, second_places]), np.concatenate([first_places, second])
     enlarges = len(second) > len(first)  # then the way back is fitted: on the way to the smaller region, errors shrink
     if enlarges:
         here, there = there, here
-    if len(here) < FEWEST or min(np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[1] for points in (here, there)) < 1e-3:
+    if min(np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[1] for points in (here, there)) < 1e-3:
         return None
     limit = TOLERANCE * PIXELS / side_of(to_reference)
     affine, agrees = cv2.estimateAffine2D(
@@ -58,15 +61,14 @@ def found_patches(table: Probabilities) -> tuple[Array, Array]:
     """
     side = side_of(table)
     rows = np.flatnonzero(table[:, -1] < FOUND)
-    likely = table[rows, :-1].argmax(axis=1)
-    framed = np.pad(table[rows, :-1].reshape(-1, side, side), ((0, 0), (1, 1), (1, 1)))
-    down, across = likely // side, likely % side
-    around = np.arange(3)
-    near = framed[np.arange(len(rows))[:, None, None], down[:, None, None] + around[:, None], across[:, None, None] + around]
-    near = near.astype(np.float64) / near.sum(axis=(1, 2), keepdims=True, dtype=np.float64)
-    x, y = across + near.sum(axis=1) @ (around - 1.0), down + near.sum(axis=2) @ (around - 1.0)
-    centres = np.stack([rows % side, rows // side], axis=1)
-    return (centres + 0.5) / side, (np.stack([x, y], axis=1) + 0.5) / side
+    cells = table[rows, :-1]
+    down, across = np.divmod(cells.argmax(axis=1), side)
+    framed = np.zeros((len(rows), side + 2, side + 2))
+    framed[:, 1:-1, 1:-1] = cells.reshape(-1, side, side)
+    near = framed[np.arange(len(rows))[:, None], down[:, None] + AROUND[1], across[:, None] + AROUND[0]]  # (n, 9), 1 added by the frame
+    moved = near @ (AROUND.T - 1.0) / near.sum(axis=1, keepdims=True)
+    centres = np.column_stack([rows % side, rows // side])
+    return (centres + 0.5) / side, (np.column_stack([across, down]) + moved + 0.5) / side
 
 
 def side_of(table: Probabilities) -> int:
@@ -75,10 +77,10 @@ def side_of(table: Probabilities) -> int:
 
 
 def is_sound(frame: Array) -> bool:
-    """Whether an affine frame is finite, stretches no direction beyond reason, and shows a part of either view in the other."""
+    """Whether an affine frame is finite, stretches no direction beyond reason, and the views show a part of each other."""
     if not np.isfinite(frame).all():
         return False
     stretch = np.linalg.svd(frame[:2, :2], compute_uv=False)
     if stretch[1] < 1 / STRETCH or stretch[0] > STRETCH:
         return False
-    return len(region(frame)) >= 3 and len(region(invert(frame))) >= 3
+    return len(region(frame)) >= 3

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -120,6 +120,13 @@ class PhotoBank:
             group=self.group[rows],
             weight=weight / weight.sum(),
         )
+
+    def without(self, names: Container[str]) -> Self:
+        """The same bank, from which photos of these file names are never drawn. MatcherError if no others are left."""
+        weight = self.weight * torch.tensor([PurePosixPath(name).name not in names for name in self.ids], device=self.weight.device)
+        if not weight.any():
+            raise MatcherError(f"all {len(self):,} photos are left out: none is left to draw")
+        return replace(self, weight=weight / weight.sum())
 
     def split(self, share: float, seed: int) -> tuple[Self, Self]:
         """The bank without, and with only, a ``share`` of the photos drawn by ``seed``: (train, held_out)."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from matcher.data.photo_bank import PhotoBank
+from matcher.errors import MatcherError
 from matcher.models.overlay_yolo import letterbox
+from matcher.shipped import shipped
 from matcher.training.photo_pairs import PhotoPairs
 from matcher.training.sampling import Draw
 from matcher.training.schedule import Growth
@@ -38,6 +41,8 @@ class OverlayScenes(PhotoPairs):
         hardness: how hard the edits are during the training
         batch_size: pictures a step
         others: photos a step that are pasted, or lie under what is
+        leave_out: a text file with the name of a photo a line, or one that comes with matcher ("overlay/figures.txt"): photos that are
+            themselves made of several pictures, whose boxes nobody knows. They are neither pasted nor pasted onto
         bank_side: side in pixels at which photos are kept
         cache: folder of the decoded photos; null = decode each time
         held_out: share of the photos that validation uses, and training never sees
@@ -56,6 +61,7 @@ class OverlayScenes(PhotoPairs):
         hardness: Growth = Growth(),
         batch_size: int = 32,
         others: int = 64,
+        leave_out: str | None = None,
         bank_side: int = 224,
         cache: str | None = None,
         held_out: float = 0.05,
@@ -76,6 +82,14 @@ class OverlayScenes(PhotoPairs):
             seed=seed,
             ahead=ahead,
         )
+        self.left_out = read_names(leave_out) if leave_out else frozenset()
+
+    def setup(self, stage: str) -> None:
+        """As for all; those left out are never drawn."""
+        begun = hasattr(self, "bank")
+        super().setup(stage)
+        if self.left_out and not begun:
+            self.bank, self.held_out = self.bank.without(self.left_out), self.held_out.without(self.left_out)
 
     def make_pairs(self, bank: PhotoBank, draw: Draw, *, hardness: float) -> SceneBatch:  # type: ignore[override]
         """Rows of a bank -> scenes; the same seed gives the same ones."""
@@ -91,3 +105,13 @@ class OverlayScenes(PhotoPairs):
         aspect = math.exp(np.random.default_rng(draw.seed).uniform(-1, 1) * math.log(LONGEST))
         pixels, boxes, filled = letterbox(made.pixels, made.boxes, aspect=aspect, size=self.side)
         return SceneBatch(pixels, boxes, made.classes, filled, draw.rows)
+
+
+def read_names(file: str) -> frozenset[str]:
+    """A text file, or one in experiments/ -> its lines, but for empty ones and remarks (#). MatcherError if there is none."""
+    path = Path(file) if Path(file).is_file() else shipped("experiments", file)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MatcherError(f"cannot read data.leave_out {path}: {error}") from error
+    return frozenset(line for line in lines if line and not line.startswith("#"))

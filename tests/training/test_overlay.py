@@ -1,3 +1,5 @@
+import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from lightning.pytorch import Trainer
 from PIL import Image
 
 from matcher.data.augmentations import Augmented
-from matcher.errors import UsageError
+from matcher.errors import MatcherError, UsageError
 from matcher.models.cards import read_card
 from matcher.models.checkpoint import load, save
 from matcher.models.overlay_yolo import Detections, OverlayDetector
@@ -34,6 +36,47 @@ def folder(tmp_path_factory):
 
 def scenes(folder, **values):
     return OverlayScenes(str(folder), **{"batch_size": 4, "others": 4, "bank_side": 48, "held_out": 0.4, "held_out_batches": 1, **values})
+
+
+def test_what_is_left_out_is_never_drawn(folder, tmp_path):
+    data = scenes(folder)
+    data.setup("fit")
+    assert data.bank.weight.all() and data.held_out.weight.all()
+    left_out = {*data.bank.ids[:9], *data.held_out.ids[:2]}
+    (tmp_path / "figures.txt").write_text("# remark\n" + "\n".join(sorted(left_out)) + "\n\n")
+    cleaned = scenes(folder, batch_size=2, others=2, leave_out=str(tmp_path / "figures.txt"))
+    cleaned.setup("fit")
+    assert cleaned.bank.ids == data.bank.ids and cleaned.held_out.ids == data.held_out.ids  # who is held out stays
+    for bank in (cleaned.bank, cleaned.held_out):
+        assert {bank.ids[row] for row in bank.weight.nonzero()[:, 0].tolist()} == set(bank.ids) - left_out
+        assert bank.weight.sum().item() == pytest.approx(1)
+    drawn = [row for draw in cleaned.val_dataloader() for row in [*draw.rows.tolist(), *draw.others.tolist()]]
+    assert drawn and not left_out & {cleaned.held_out.ids[row] for row in drawn}
+
+
+def test_a_list_of_photos_left_out_that_is_none_is_refused(folder, tmp_path):
+    with pytest.raises(MatcherError, match=r"experiments/nowhere\.txt"):
+        scenes(folder, leave_out="nowhere.txt")
+    (tmp_path / "all.txt").write_text("\n".join(path.name for path in folder.iterdir()))
+    with pytest.raises(MatcherError, match="none is left to draw"):
+        scenes(folder, leave_out=str(tmp_path / "all.txt")).setup("fit")
+
+
+def test_figures_of_several_pictures_are_told_from_one(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    is_figure = import_module("find_figures").is_figure
+    monkeypatch.delitem(sys.modules, "find_figures")
+    one = np.random.default_rng(0).uniform(0, 200, (60, 80))
+    assert not is_figure(one)
+    two = one.copy()
+    two[:, 30:34] = 250
+    assert is_figure(two) and is_figure(two.T)
+    assert not is_figure(np.where(np.arange(80) < 8, one, 250.0))  # one picture, and paper beside it
+    assert not is_figure(np.where(np.abs(np.arange(80) - 40) < 2, 200.0, one))  # the band is grey
+    drawing = np.full((60, 80), 250.0)
+    drawing[::6, :] = drawing[:, 3::9] = 0
+    drawing[:, 38:44] = 250
+    assert not is_figure(drawing)  # lines on paper
 
 
 def train(folder, *, seed=0, steps=2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from pair_speed import render_rates, time_rounds
 from PIL import Image
 from script import run_script
 
+from matcher.engine.kernels import single_thread_here, single_threaded_kernels
 from matcher.errors import UsageError
 from matcher.geometry import identity
 from matcher.images.decode import content_key, load
@@ -21,6 +23,7 @@ from matcher.models.pair_model import PairModel
 from matcher.scoring.encoded_views import View
 from matcher.scoring.pair_model import PairJudge, ViewPair, load_pair_model
 from matcher.settings import ImageSettings, PairModelSettings
+from matcher.stages.scoring import SHARD
 from matcher.views.render import render
 
 LIMITS = ImageSettings()
@@ -50,11 +53,10 @@ def compare_with_loop(
         queries: pictures asked about
         candidates: references that every query meets; they are the same ones for all
         rounds: each times every way once, and starts with the next one
-        threads: of torch
+        threads: of torch, in the loop; the pipeline has as many workers, which share out shards of pairs and compute on one thread each
     """
     if min(queries, candidates, rounds, threads) < 1:
         raise UsageError("queries, candidates, rounds and threads must be at least 1")
-    torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="pair_loop_") as folder:
         paths = sorted(p for p in Path(photos).rglob("*") if p.is_file()) if photos else draw(Path(folder), queries + candidates)
         if len(paths) < queries + candidates:
@@ -64,11 +66,18 @@ def compare_with_loop(
         loop = ConcatViT.build(backbone, size=size, canvas=canvas).eval()
         ours, settings = load_pair_model(PairModelSettings(model=model)), PairModelSettings(model=model)
 
+        def judge_apart() -> None:
+            torch.set_num_threads(threads)  # also for MKL, whose number the workers of the others may have changed
+            judge_one_by_one(loop, pairs)
+
         def judge_together(judged: PairModel) -> None:
-            PairJudge(judged, made_by="timing", settings=settings, image_settings=LIMITS).judge([[pair] for pair in pairs])
+            judge = PairJudge(judged, made_by="timing", settings=settings, image_settings=LIMITS)
+            shards = [[[pair] for pair in pairs[start : start + SHARD]] for start in range(0, len(pairs), SHARD)]
+            with single_threaded_kernels(), ThreadPoolExecutor(threads, initializer=single_thread_here) as workers:
+                list(workers.map(judge.judge, shards))
 
         work = {
-            LOOP: lambda: judge_one_by_one(loop, pairs),
+            LOOP: judge_apart,
             "ConcatViT, by the pipeline": lambda: judge_together(loop),
             f"{model}, by the pipeline": lambda: judge_together(ours),
         }

@@ -18,6 +18,7 @@ from matcher.engine.kernels import single_thread_here, single_threaded_kernels
 from matcher.errors import UsageError
 from matcher.geometry import identity
 from matcher.images.decode import content_key, load
+from matcher.images.table import read_images
 from matcher.models.concat_vit import Canvas, ConcatViT
 from matcher.models.pair_model import PairModel
 from matcher.scoring.encoded_views import View
@@ -58,9 +59,13 @@ def compare_with_loop(
     if min(queries, candidates, rounds, threads) < 1:
         raise UsageError("queries, candidates, rounds and threads must be at least 1")
     with tempfile.TemporaryDirectory(prefix="pair_loop_") as folder:
-        paths = sorted(p for p in Path(photos).rglob("*") if p.is_file()) if photos else draw(Path(folder), queries + candidates)
+        paths = (
+            [Path(path) for path in read_images(photos, "photos")[0].path.tolist()] if photos else draw(Path(folder), queries + candidates)
+        )
         if len(paths) < queries + candidates:
-            raise UsageError(f"{photos} has {len(paths)} files, {queries} queries and {candidates} candidates need {queries + candidates}")
+            raise UsageError(
+                f"{photos} has {len(paths)} pictures, {queries} queries and {candidates} candidates need {queries + candidates}"
+            )
         views = [View(str(path), content_key(path.read_bytes()), identity()) for path in paths[: queries + candidates]]
         pairs = [ViewPair(query, reference) for query in views[:queries] for reference in views[queries:]]
         loop = ConcatViT.build(backbone, size=size, canvas=canvas).eval()

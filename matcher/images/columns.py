@@ -90,7 +90,7 @@ def make_listing(ids: list[str], paths: list[str], extra: dict[str, NDArray[Any]
         if not all(values):
             raise MatcherError(f"{printable(place)}: row {values.index('') + 1} has no {name}; fill it in or remove the row")
     folder = os.path.dirname(place)
-    places = [path if path.startswith("file:///") else os.path.join(folder, path) for path in paths]
+    places = [path if path[:7].lower() == "file://" else os.path.join(folder, path) for path in paths]
     return Listing([storable(name) for name in ids], places, extra)
 
 
@@ -117,4 +117,4 @@ def carried(values: pa.ChunkedArray, *, place: str, name: str) -> NDArray[Any]:
     as_strings = ("" if v is None else v if isinstance(v, str) else json.dumps(v, default=str) for v in values.to_pylist())
     texts = list(as_strings)
     check_text(texts, place, f"the column {printable(name)}")
-    return np.array(texts, dtype=np.str_)
+    return np.array([storable(text) for text in texts], dtype=np.str_)

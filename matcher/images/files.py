@@ -25,6 +25,7 @@ _SIGNATURES = (
     (rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
     (rb"8BPS\x00[\x01\x02]", "PSD"),
 )
+_OWN_URI = re.compile(r"file://(localhost)?(?=/)", re.IGNORECASE)  # of RFC 8089
 _SNIFFED = tuple((re.compile(pattern, re.DOTALL), kind) for pattern, kind in _SIGNATURES)
 
 
@@ -97,15 +98,15 @@ def printable(text: str) -> str:
 
 
 def storable(text: str) -> str:
-    """Any text -> text that UTF-8 can hold: bytes of a file name that are no UTF-8 turn into escapes such as ``\\udcff``."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Any text -> text that a record can hold: bytes of a file name that are no UTF-8, and NUL, turn into escapes such as ``\\udcff``."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def to_text(path: str) -> str:
     """A path -> text that UTF-8 can hold and ``from_text`` leads back: the path itself, or a file:// URI if its name is no UTF-8."""
     try:
         path.encode()
-        return path
+        return storable(path)
     except UnicodeEncodeError:
         try:
             return "file://" + quote(os.fsencode(path))
@@ -114,10 +115,11 @@ def to_text(path: str) -> str:
 
 
 def from_text(text: str) -> str:
-    """What ``to_text`` wrote (or any path, or any file:// URI) -> a path that can be opened."""
-    if not text.startswith("file:///"):
+    """What ``to_text`` wrote (or any path, or any file:// URI of this machine) -> a path that can be opened."""
+    if (uri := _OWN_URI.match(text)) is None:
         return text
     try:
-        return os.fsdecode(unquote_to_bytes(os.fsencode(text.removeprefix("file://"))))
+        path = os.fsdecode(unquote_to_bytes(os.fsencode(text[uri.end() :])))
     except UnicodeEncodeError:  # as above
         return text
+    return text if "\0" in path else path  # no file has such a name

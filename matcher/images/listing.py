@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from matcher.errors import ImageError, MatcherError
-from matcher.images.files import has_picture_suffix, is_picture, open_error, printable, storable
+from matcher.images.files import from_text, has_picture_suffix, is_picture, open_error, printable, storable
 
 logger = logging.getLogger("matcher")
 
@@ -126,7 +126,7 @@ def list_file(place: str) -> Listing:
         name = line.removesuffix("\r")
         name = name if os.path.lexists(os.path.join(folder, name)) else name.strip()
         if name and not (name.startswith("#") and not os.path.lexists(os.path.join(folder, name))):
-            names.append(name)
+            names.append(from_text(name))
     return Listing(make_ids([relative(name, folder) for name in names]), [os.path.join(folder, name) for name in names])
 
 

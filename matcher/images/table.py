@@ -139,8 +139,9 @@ def check_unique(ids: list[str], place: str) -> None:
 
 
 def written(path: str) -> str:
-    """A path as listed -> how it stands in a record: absolute, and storable as UTF-8."""
-    return to_text(os.path.abspath(from_text(path)))
+    """A path as listed -> how it stands in a record: absolute, and storable as UTF-8. A URI that names no file here stays as it is."""
+    place = from_text(path)
+    return to_text(path if place == path and path[:7].lower() == "file://" else os.path.abspath(place))
 
 
 def make_errors(errors: list[tuple[str, str, ImageError]], *, stage: str) -> Errors:

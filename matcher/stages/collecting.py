@@ -56,7 +56,8 @@ def add_references(place: Place, folder: Path, *, strategy: Strategy, job: Job) 
         part = chosen.take(slice(start, start + MOST))
         collection = add_shard(part, unread if not start else Errors.empty(), collection, strategy=strategy, job=job)
     there = len(images) - len(chosen)
-    log.info("%s: %d pictures in %d shards%s", folder, len(collection), len(collection.shards), f", {there} were there" if there else "")
+    shards = f"{len(collection.shards)} shard{'s' * (len(collection.shards) != 1)}"
+    log.info("%s: %d pictures in %s%s", folder, len(collection), shards, f", {there} were there" if there else "")
     del lock
     return folder
 

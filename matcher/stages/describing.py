@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,6 +123,15 @@ def load_described(folder: Path) -> tuple[FeatureSet, str]:
     found = FeatureSet(Stage.load(folder / "pictures", Pictures).read(), stage.read()), stage.fingerprint
     kept[folder] = found  # forgotten at once outside of loaded_once
     return found
+
+
+def warn_of_side(folder: Path, strategy: Strategy) -> None:
+    """Folder of queries that describe wrote: a warning, if they were described as this strategy's references are."""
+    if is_collection(folder) or strategy.query_keypoints == strategy.reference_keypoints:
+        return
+    described = Stage.load(folder / "keypoints", Keypoints).manifest.config["keypoints"]
+    if described == json.loads(json.dumps(asdict(strategy.reference_keypoints))):
+        log.warning("%s was described as references are, so fewer copies are found: describe queries with --side query", folder)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ def calibrate_scores(fused: Path, output: Path, *, strategy: Strategy) -> Path:
     """
     if output.suffix.lower() != ".parquet":
         raise UsageError(f"--output {output} must end in .parquet: the CSV is written beside it, as {output.with_suffix('.csv').name}")
+    check_output(output, ".parquet")
     scores, table = read_record(fused, PairScores), read_extra(fused)
     if LOGIT not in table.column_names:
         raise MatcherError(f"{fused} has no column {LOGIT!r}: make it with `matcher fuse`")

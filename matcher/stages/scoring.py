@@ -25,7 +25,7 @@ from matcher.scoring.pair_model import PairJudge
 from matcher.settings import PairModelSettings, Strategy
 from matcher.shortlist.rules import check_found
 from matcher.stages.collection import is_collection
-from matcher.stages.describing import ERRORS, PLURAL, describe_set, load_described, read_listed, refuse
+from matcher.stages.describing import ERRORS, PLURAL, describe_set, load_described, read_listed, refuse, warn_of_side
 from matcher.stages.descriptors import Side, compare_descriptors
 from matcher.stages.job import Job
 from matcher.stages.pasted import load_crops
@@ -70,6 +70,7 @@ def score_list(
 def load_judge(queries: Path, references: Path, *, strategy: Strategy, job: Job) -> tuple[Once[Judge], dict[str, str]]:
     """Two folders that describe wrote -> who judges pairs of their pictures, and fingerprints of what decides the verdicts."""
     (first, query_print), (second, reference_print) = load_described(queries), load_described(references)
+    warn_of_side(queries, strategy)
     similarity, prints = compare_descriptors(queries, references, second.pictures, strategy)
     crops, crop_prints = load_crops(queries, first, strategy)
     learned, cache = pair_judge(strategy, job), cache_of(job)

@@ -24,7 +24,7 @@ from matcher.shortlist.rules import nearest
 from matcher.shortlist.similarity import PairSimilarity
 from matcher.shortlist.votes import vote_all
 from matcher.stages.collection import Collection, index_made_by
-from matcher.stages.describing import load_described
+from matcher.stages.describing import load_described, warn_of_side
 from matcher.stages.descriptors import compare_descriptors
 from matcher.stages.job import Job
 from matcher.stages.pasted import load_crops
@@ -60,6 +60,7 @@ def load_index(place: Path, library: FeatureSet, made_by: str, settings: IndexSe
 def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, *, strategy: Strategy, job: Job) -> Stage[Candidates]:
     """Described queries, described references and their index -> the stage of candidates. A collection is its own index."""
     side, query_print = load_described(queries)
+    warn_of_side(queries, strategy)
     library, reference_print = load_described(references)
     found = Once(partial(load_index, index, library, reference_print, strategy.index))
     found()  # refused before anything is begun

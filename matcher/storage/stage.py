@@ -86,7 +86,8 @@ class Stage(Generic[R]):
         path = Path(folder)
         manifest = read_manifest(path) if path.is_dir() else None
         if manifest is None:
-            raise MatcherError(f"{path} holds no stage ({MANIFEST_NAME} is missing)")
+            why = f"holds no stage ({MANIFEST_NAME} is missing)" if path.is_dir() else "is not there"
+            raise MatcherError(f"{path} {why}: give the folder that the step before wrote")
         if manifest.record != kind.__name__:
             raise MatcherError(f"{path} holds {manifest.record}, not {kind.__name__}")
         stage = cls(path, kind, manifest, None)

@@ -87,6 +87,8 @@ def convert(column: pa.ChunkedArray, dtype: str, where: str) -> pa.ChunkedArray:
         raise MatcherError(f"{where}, {first_bad_row(column, target)} is not {dtype}") from error
     if column.null_count and pa.types.is_integer(target):
         raise MatcherError(f"{where}, row {pc.index(column.is_null(), True).as_py() + 1} is empty")
+    if dtype == "text" and (row := pc.index(pc.match_substring(column, "\0"), True).as_py()) >= 0:
+        raise MatcherError(f"{where}, row {row + 1}: {column[row].as_py()!r} holds a NUL character, which no id may: take it out")
     return column.fill_null("" if dtype == "text" else float("nan")) if column.null_count else column
 
 

@@ -106,9 +106,10 @@ def test_the_loop_and_the_pipeline_judge_the_same_pairs(script: Any, capsys: pyt
     rows = cells(capsys.readouterr().out)
     assert rows["ConcatViT, pair by pair"][1] == "1.00 (1.00 to 1.00)" and len(rows) == 3
     assert all(float(row[0]) > 0 for row in rows.values())
-    with pytest.raises(UsageError, match="has 2 files, 2 queries and 2 candidates need 4"):
+    with pytest.raises(UsageError, match="has 2 pictures, 2 queries and 2 candidates need 4"):
         (tmp_path / "few").mkdir()
         loop.draw(tmp_path / "few", 2)
+        (tmp_path / "few" / "README.md").write_text("no picture")
         loop.compare_with_loop(model, photos=str(tmp_path / "few"), backbone="timm:test_vit", size=32, queries=2, candidates=2)
 
 

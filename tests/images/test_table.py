@@ -170,10 +170,34 @@ def test_paths_survive_being_written_as_text(name):
 
 
 @pytest.mark.parametrize(
-    ("uri", "path"), [("file:///\udcff%20a", "/\udcff a"), ("file:///\ud800", "file:///\ud800"), ("file:///%FF", "/\udcff")]
+    ("uri", "path"),
+    [
+        ("file:///\udcff%20a", "/\udcff a"),
+        ("file:///\ud800", "file:///\ud800"),
+        ("file:///%FF", "/\udcff"),
+        ("FILE://localhost/a%20b", "/a b"),
+        ("file://elsewhere/a", "file://elsewhere/a"),
+        ("file:///a%00b", "file:///a%00b"),
+    ],
 )
 def test_uris_that_are_no_utf8(uri, path):
     assert from_text(uri) == path
+
+
+def test_a_list_names_pictures_by_their_path_however_it_is_written(folder):
+    put(folder, "p/a b.jpg")
+    put(folder, "list.txt", data=b"file://" + os.fsencode(folder).replace(b" ", b"%20") + b"/p/a%20b.jpg\n")
+    images, errors = read_images("list.txt", "queries")
+    assert images.id.tolist() == ["p/a b"] and not len(errors)
+
+
+def test_nul_characters_are_escaped_and_no_file_is_named_by_them(folder):
+    put(folder, "a.jpg")
+    put(folder, "nul.csv", data=b"id,path,note\nx\0a,a.jpg,n\0\nx\0b,a.jpg,\nc,a.jpg\0.jpg,\nd,file:///a%00.jpg,\n")
+    images, errors = read_images("nul.csv", "queries")
+    assert images.id.tolist() == ["x\\x00a", "x\\x00b"] and images.extra["note"].tolist() == ["n\\x00", ""]
+    assert errors.id.tolist() == ["c", "d"] and errors.code.tolist() == ["missing"] * 2
+    assert errors.path.tolist() == [os.path.join(os.getcwd(), "a.jpg\\x00.jpg"), "file:///a%00.jpg"]
 
 
 def test_globs(folder):

@@ -10,7 +10,7 @@ from matcher.errors import MatcherError
 from matcher.images.listing import make_ids
 from matcher.pipeline import describe, run
 from matcher.settings import DescriptorSettings, Strategy
-from matcher.stages.describing import load_described, loaded_once
+from matcher.stages.describing import load_described, loaded_once, warn_of_side
 from matcher.stages.job import Job
 from matcher.storage.records import read_record
 from matcher.storage.stage import Stage
@@ -153,6 +153,14 @@ def test_a_changed_descriptor_is_refused(library, tmp_path):
     describe(tmp_path / "queries", tmp_path / "out", side="query", strategy=replace(Strategy(), descriptor=settings))
     with pytest.raises(MatcherError, match=r"descriptor\.seed: was 0, now 1"):
         describe(tmp_path / "queries", tmp_path / "out", side="query", strategy=replace(Strategy(), descriptor=replace(settings, seed=1)))
+
+
+def test_queries_described_as_references_are_told(finished, caplog):
+    folder = finished[0]
+    warn_of_side(folder / "queries", Strategy())
+    assert not caplog.records
+    warn_of_side(folder / "references", Strategy())
+    assert "describe queries with --side query" in caplog.text
 
 
 def test_what_was_loaded_is_kept_within_a_run_only(finished, tmp_path):

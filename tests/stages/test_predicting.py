@@ -59,7 +59,7 @@ def test_its_predictions_are_good_where_it_was_fitted(fitted, command):
 def test_identical_pictures_are_certain_under_any_model(fitted, finished, tmp_path):
     strategy = Strategy(fusion=str(fitted[1].path))
     fused = pipeline.fuse(finished[0] / "pair_scores", tmp_path / "fused.parquet", strategy=strategy)
-    found = read_record(pipeline.calibrate(fused, tmp_path / "out.parquet", strategy=strategy), Predictions)
+    found = read_record(pipeline.calibrate(fused, tmp_path / "new" / "out.parquet", strategy=strategy), Predictions)
     assert (found.probability[found.evidence["identical"] == 1] > 0.999).all() and found.evidence["identical"].sum() == 1
 
 

@@ -161,8 +161,10 @@ def test_parts_that_no_stage_wrote_are_left_alone(fresh, tmp_path):
 
 
 def test_load_refuses_what_is_not_there_or_not_finished(tmp_path):
-    with pytest.raises(MatcherError, match="holds no stage"):
+    with pytest.raises(MatcherError, match="none is not there: give the folder that"):
         Stage.load(tmp_path / "none", PairScores)
+    with pytest.raises(MatcherError, match="holds no stage"):
+        Stage.load(tmp_path, PairScores)
     stage = begin(tmp_path / "s")
     stage.write(0, scores(stage.shard(0)))
     with pytest.raises(MatcherError, match="1 of 3 shards are done: run"):

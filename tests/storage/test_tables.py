@@ -66,6 +66,12 @@ def test_text_that_is_no_utf8_is_refused(tmp_path):
             read(tmp_path / "t.parquet")
 
 
+def test_an_id_with_a_nul_character_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"query_id,n\na,1\nb\0c,2\n")
+    with pytest.raises(MatcherError, match=r"column 'query_id', row 2: 'b\\x00c' holds a NUL"):
+        read_table(tmp_path / "a.csv", columns={"query_id": "text"})
+
+
 def test_missing_table_and_folder_are_refused(tmp_path):
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(MatcherError, match="cannot read"):

@@ -87,6 +87,7 @@ def contact_sheet_verb(
     sheet = contact_sheet(Recipe.load(recipe), PhotoBank.load(photos, side=SIDE, cache=cache), rows=rows, seed=seed, hardness=hardness)
     target = Path(output)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sheet).save(target, format="PNG")
     except OSError as error:
         raise MatcherError(f"cannot write {target}: {error.strerror or error}") from error

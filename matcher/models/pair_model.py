@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from matcher.models.backbones import Backbone
 from matcher.models.descriptor import evaluating
@@ -109,9 +108,12 @@ class PairModel(Publishable, nn.Module, ABC):
 
 
 def read_verdict(layer: nn.Linear, rows: Tensor) -> Tensor:
-    """The last layer and what it reads (P, N) -> logits (P,) in float32, whatever the precision before: rounded ones would tie."""
+    """A layer with one output and what it reads (..., N) -> (...) in float32, whatever the precision before: rounded ones would tie.
+
+    Not as a product of matrices: with one column some libraries (MKL on AMD) sum the last rows of a batch in another order.
+    """
     with torch.autocast(rows.device.type, enabled=False):
-        return linear(rows.float(), layer.weight.float(), None if layer.bias is None else layer.bias.float())[:, 0]
+        return (rows.float() * layer.weight.float()[0]).sum(-1) + (0.0 if layer.bias is None else layer.bias.float())
 
 
 def at_least_one(rows: NDArray[Any]) -> NDArray[Any]:

@@ -115,8 +115,8 @@ class TokenFusion(PairModel):
         tokens = self.norm(self.blocks(tokens))
         pair, first, second = tokens[:, 0], tokens[:, 1 : 1 + count], tokens[:, 1 + count :]
         alike = (self.meet(first) @ self.meet(second).mT).float() / self.width**0.5
-        to_reference = torch.cat([alike, self.nowhere(first).float()], dim=2)
-        to_query = torch.cat([alike.mT, self.nowhere(second).float()], dim=2)
+        to_reference = torch.cat([alike, read_verdict(self.nowhere, first)[..., None]], dim=2)
+        to_query = torch.cat([alike.mT, read_verdict(self.nowhere, second)[..., None]], dim=2)
         logit = read_verdict(self.verdict, torch.cat([pair.float(), summary(to_reference, to_query)], dim=1))
         return Judgement(logit, to_reference, to_query)
 

@@ -16,6 +16,7 @@ from matcher.models import checkpoint
 from matcher.models.cards import find_model
 from matcher.models.descriptor import Descriptor
 from matcher.models.inference import PackedConvolution, fold_batch_norms, pack_convolutions, turn
+from matcher.models.pair_model import read_verdict
 from matcher.models.token_fusion import TokenFusion
 from matcher.scoring.encoded_views import AT_ONCE
 from matcher.scoring.pair_model import ROOMS, load_pair_model
@@ -196,6 +197,13 @@ def test_a_logit_depends_on_no_neighbour_and_no_thread(kind: str) -> None:
             assert all(np.array_equal(alone, found) for found in pool.map(judge, orders))
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 7])
+def test_a_layer_with_one_output_gives_the_same_bits_in_every_row(count: int) -> None:
+    layer, rows = torch.nn.Linear(132, 1), torch.randn(64, count, 132, generator=torch.Generator().manual_seed(0))
+    given = [torch.stack([read_verdict(layer, some.roll(turns, 0)).roll(-turns, 0) for some in rows]) for turns in range(count)]
+    assert all(torch.equal(given[0], other) for other in given) and torch.allclose(given[0], layer(rows)[..., 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("tiles", [False, True])

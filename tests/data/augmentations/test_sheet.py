@@ -18,11 +18,12 @@ def photos(tmp_path):
 
 
 def test_the_sheet_is_written(photos, tmp_path):
-    path = contact_sheet_verb(photos, tmp_path / "sheet.png", recipe="overlay", rows=1, seed=1)
+    path = contact_sheet_verb(photos, tmp_path / "new" / "sheet.png", recipe="overlay", rows=1, seed=1)
     with Image.open(path) as sheet:
         assert sheet.size == (COLUMNS * SIDE, 2 * SIDE)
 
 
 def test_a_place_that_cannot_be_written(photos, tmp_path):
+    (tmp_path / "file").write_text("no folder")
     with pytest.raises(MatcherError, match="cannot write"):
-        contact_sheet_verb(photos, tmp_path / "nowhere" / "sheet.png", rows=1)
+        contact_sheet_verb(photos, tmp_path / "file" / "sheet.png", rows=1)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matcher.errors import MatcherError
-from matcher.images.files import printable, storable
+from matcher.images.files import is_uri, printable, storable
 from matcher.images.listing import Listing
 from matcher.storage.limits import check_text, read_parquet
 
@@ -90,7 +90,7 @@ def make_listing(ids: list[str], paths: list[str], extra: dict[str, NDArray[Any]
         if not all(values):
             raise MatcherError(f"{printable(place)}: row {values.index('') + 1} has no {name}; fill it in or remove the row")
     folder = os.path.dirname(place)
-    places = [path if path[:7].lower() == "file://" else os.path.join(folder, path) for path in paths]
+    places = [path if is_uri(path) else os.path.join(folder, path) for path in paths]
     return Listing([storable(name) for name in ids], places, extra)
 
 

@@ -114,6 +114,11 @@ def to_text(path: str) -> str:
             return storable(path)
 
 
+def is_uri(text: str) -> bool:
+    """Is this meant as a file:// URI, of this machine or of another one?"""
+    return text[:7].lower() == "file://"
+
+
 def from_text(text: str) -> str:
     """What ``to_text`` wrote (or any path, or any file:// URI of this machine) -> a path that can be opened."""
     if (uri := _OWN_URI.match(text)) is None:

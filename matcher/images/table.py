@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from matcher.errors import ImageError, MatcherError
 from matcher.images.columns import list_csv, list_parquet
-from matcher.images.files import examine, from_text, has_picture_suffix, is_picture, printable, to_text
+from matcher.images.files import examine, from_text, has_picture_suffix, is_picture, is_uri, printable, to_text
 from matcher.images.listing import Listing, is_glob, list_file, list_folder, list_glob, list_single
 from matcher.types import Errors, Record, Text, column
 
@@ -141,7 +141,7 @@ def check_unique(ids: list[str], place: str) -> None:
 def written(path: str) -> str:
     """A path as listed -> how it stands in a record: absolute, and storable as UTF-8. A URI that names no file here stays as it is."""
     place = from_text(path)
-    return to_text(path if place == path and path[:7].lower() == "file://" else os.path.abspath(place))
+    return to_text(path if place == path and is_uri(path) else os.path.abspath(place))
 
 
 def make_errors(errors: list[tuple[str, str, ImageError]], *, stage: str) -> Errors:

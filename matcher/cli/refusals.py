@@ -80,6 +80,8 @@ def innermost(message: str) -> tuple[str, str]:
 def known_keys(function: Callable[..., Any], flags: Sequence[type | None]) -> Iterator[str]:
     """Every key that the verb takes, with dots: strategy, strategy.images, strategy.images.max_pixels, ..."""
     for name, parameter in signature(function).parameters.items():
+        if type(parameter.default) in flags:  # its fields are keys of their own
+            continue
         yield name
         if is_dataclass(parameter.default):
             yield from nested_keys(type(parameter.default), f"{name}.")

@@ -164,6 +164,7 @@ def test_shipped_configs_are_found_from_anywhere(tmp_path, monkeypatch):
         ("strategy.scorers.shift", "strategy.scorers.sift"),
         ("strategy.descriptor.bakbone", "strategy.descriptor.backbone"),
         ("on_eror", "on_error"),
+        ("job.workers", "workers"),
         ("keypoints", "strategy.query_keypoints.keypoints"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -69,18 +69,19 @@ class Judge:
         self.query_row, self.reference_row = (lru_cache(maxsize=PICTURES)(partial(row_of, side.pictures)) for side in (queries, references))
         self.features = lru_cache(maxsize=8)(queries.features)
         again = self.settings.again if self.settings else None
-        self.second_look = SecondLook(again, image_settings=strategy.images, cache=cache) if again else None
+        voters = strategy.shortlist.again.query if strategy.shortlist.again else None
+        self.second_look = SecondLook(again, voters=voters, image_settings=strategy.images, cache=cache) if again else None
 
     def decode(self, path: str) -> NDArray[np.uint8]:
         return load(path, settings=self.strategy.images, at_least=2 * self.side)
 
-    def judge(self, pairs: Sequence[Pair]) -> dict[Pair, Verdict | ImageError]:
-        """Pairs -> what is found about each; a picture that turns out bad is an error in its place."""
+    def judge(self, pairs: Sequence[Pair], voted: Collection[Pair] = ()) -> dict[Pair, Verdict | ImageError]:
+        """Pairs, and those of them that a second vote found -> what is found about each; a bad picture is an error in its place."""
         model = self.strategy.scorers.pair_model
         doubt = model.doubt if model else None
         learned = self.ask(pairs) if doubt is None else {}
         near = self.nearest([pair for pair in pairs if not self.is_sure(learned.get(pair))])
-        found = {pair: self.look(pair, learned.get(pair), near.get(pair)) for pair in pairs}
+        found = {pair: self.look(pair, learned.get(pair), near.get(pair), pair in voted) for pair in pairs}
         if doubt is None:
             return found
         unsure = [pair for pair, seen in found.items() if isinstance(seen, Verdict) and leaves_doubt(seen.evidence, doubt)]
@@ -115,20 +116,20 @@ class Judge:
             found |= {(query, number): both for number, both in zip(numbers, near, strict=True)}
         return found
 
-    def look(self, pair: Pair, learned: Finding | ImageError | None, near: BothImages | None) -> Verdict | ImageError:
-        """A pair, what the pair model found, and the nearest keypoints -> what all find.
+    def look(self, pair: Pair, learned: Finding | ImageError | None, near: BothImages | None, voted: bool) -> Verdict | ImageError:
+        """A pair, what the pair model found, the nearest keypoints, whether a second vote found it -> what all find.
 
         The frame is the identity of the same picture, else that of keypoints.
         """
         if isinstance(learned, ImageError):
             return learned
         try:
-            verdict = self.look_without(pair, near, keypoints=not self.is_sure(learned))
+            verdict = self.look_without(pair, near, keypoints=not self.is_sure(learned), voted=voted)
         except ImageError as error:
             return error
         return verdict if learned is None else add(verdict, learned)
 
-    def look_without(self, pair: Pair, near: BothImages | None, *, keypoints: bool) -> Verdict:
+    def look_without(self, pair: Pair, near: BothImages | None, *, keypoints: bool, voted: bool) -> Verdict:
         """A pair -> what is found without the pair model. ImageError."""
         query, reference = pair
         first, second = self.query_row(query), self.reference_row(reference)
@@ -141,7 +142,7 @@ class Judge:
             evidence["untouched"] = float(is_untouched(*large))
         frame = identity() if evidence["identical"] or evidence["untouched"] else None
         if self.settings is not None and keypoints:
-            found, where = self.match(self.features(query), self.references.features(reference), near, paths)
+            found, where = self.match(self.features(query), self.references.features(reference), near, paths, voted)
             evidence |= found
             frame = frame if frame is not None else where
         if (counting := self.strategy.scorers.match_count) is not None and keypoints:
@@ -149,7 +150,7 @@ class Judge:
         return Verdict(evidence, frame)
 
     def match(
-        self, query: LocalFeatures, reference: LocalFeatures, near: BothImages | None, paths: tuple[str, str]
+        self, query: LocalFeatures, reference: LocalFeatures, near: BothImages | None, paths: tuple[str, str], voted: bool
     ) -> tuple[dict[str, float], Array | None]:
         """Keypoints of a pair and the paths of its pictures -> evidence and frame, of a second look where the first left doubt."""
         assert self.settings is not None
@@ -157,7 +158,8 @@ class Judge:
         first = verify(query, reference, near)
         if self.second_look is None:
             return first
-        return self.second_look.improve(first, paths, lambda here, there: verify(here, there, nearest_two(here, [there], self.device)[0]))
+        look = lambda here, there: verify(here, there, nearest_two(here, [there], self.device)[0])  # noqa: E731
+        return self.second_look.improve(first, paths, look, voted=voted)
 
     def looks(self, query: int) -> list[LocalFeatures]:
         """Row of the queries -> the keypoints of the whole picture, and those of its crop, if it has one."""

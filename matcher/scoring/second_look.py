@@ -1,12 +1,14 @@
 """A second look at the pairs that keypoints leave in doubt: more keypoints, found on larger pictures.
 
 Copies that cover little of the query, or lie under another picture, leave a handful of matches at the size at which all pictures
-are described. Few pairs are in doubt, so that these can be given many times the keypoints.
+are described. Few pairs are in doubt, so that these can be given many times the keypoints. A pair that a second vote found
+(shortlist/second_vote.py) is looked at by the keypoints that found it, however little the first look sees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,11 +24,17 @@ Found = tuple[dict[str, float], Array | None]  # evidence of keypoints, and the 
 
 
 class SecondLook:
-    """Looks again. Keypoints are found when they are first asked for; ``cache`` keeps them from run to run."""
+    """Looks again. Keypoints are found when they are first asked for; ``cache`` keeps them from run to run.
 
-    def __init__(self, settings: SecondLookSettings, *, image_settings: ImageSettings, cache: Path | None) -> None:
+    ``voters``: those of a query that votes a second time.
+    """
+
+    def __init__(
+        self, settings: SecondLookSettings, *, voters: SiftSettings | None = None, image_settings: ImageSettings, cache: Path | None
+    ) -> None:
         self.settings, self.images, self.cache = settings, image_settings, cache
-        self.of_query, self.of_reference = (self.finder(side) for side in (settings.query, settings.reference))
+        sides = settings.query, settings.reference, voters or settings.query
+        self.of_query, self.of_reference, self.of_voter = (self.finder(side) for side in sides)
 
     def finder(self, settings: SiftSettings) -> Callable[[str], LocalFeatures]:
         """Path -> keypoints of the picture. ImageError."""
@@ -37,11 +45,18 @@ class SecondLook:
 
         return find
 
-    def improve(self, first: Found, paths: tuple[str, str], verify: Callable[[LocalFeatures, LocalFeatures], Found]) -> Found:
-        """What the first look found, and the pictures' paths -> what counts: the second look, unless less of the pixels agrees with it."""
-        if not leaves_doubt(first[0], self.settings.doubt):
+    def improve(
+        self, first: Found, paths: tuple[str, str], verify: Callable[[LocalFeatures, LocalFeatures], Found], *, voted: bool = False
+    ) -> Found:
+        """What the first look found, and the pictures' paths -> what counts: the second look, unless less of the pixels agrees with it.
+
+        ``voted``: a second vote found the pair.
+        """
+        doubt = replace(self.settings.doubt, least=0.0) if voted else self.settings.doubt
+        if not leaves_doubt(first[0], doubt):
             return first
-        second = verify(self.of_query(paths[0]), self.of_reference(paths[1]))
+        query = self.of_voter if voted else self.of_query
+        second = verify(query(paths[0]), self.of_reference(paths[1]))
         return second if agreeing(second[0]) >= agreeing(first[0]) else first
 
 

@@ -6,7 +6,7 @@ from matcher.settings.least import at_least
 from matcher.settings.pictures import BoxRules, ImageSettings, ProposalRules
 from matcher.settings.post import PostSettings, SampleSettings, StretchSettings, SubtractSettings, WhitenSettings
 from matcher.settings.scorers import MatchCountSettings, PairModelSettings, Scorers, SubImageSettings
-from matcher.settings.shortlist import CountSettings, IndexSettings, ShortlistSettings
+from matcher.settings.shortlist import CountSettings, IndexSettings, SecondVoteSettings, ShortlistSettings
 from matcher.settings.strategy import Budget, Strategy
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "SampleSettings",
     "Scorers",
     "SecondLookSettings",
+    "SecondVoteSettings",
     "ShortlistSettings",
     "SiftScorerSettings",
     "SiftSettings",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from matcher.errors import UsageError
 from matcher.settings.descriptors import NearestViews
+from matcher.settings.keypoints import SiftSettings
 from matcher.settings.least import at_least
 
 
@@ -67,6 +68,27 @@ class CountSettings:
 
 
 @dataclass(frozen=True)
+class SecondVoteSettings:
+    """Votes of more keypoints, found on a larger picture, for the queries whose first votes agree on next to nothing
+    (shortlist/second_vote.py). A reference that they bring is judged by these keypoints too, where keypoints look a second time.
+
+    Args:
+        below: a query votes again if no reference has this much support
+        most: references that these votes bring
+        query: its keypoints then; all of them vote
+    """
+
+    below: float = 2.5
+    most: int = 2
+    query: SiftSettings = field(default_factory=lambda: SiftSettings(short_side=640, keypoints=2500))
+
+    def __post_init__(self) -> None:
+        at_least(self, below=0, most=1)
+        if not self.query.keypoints:
+            raise UsageError("a second vote needs keypoints; to do without one, make it null")
+
+
+@dataclass(frozen=True)
 class ShortlistSettings:
     """How candidates are found.
 
@@ -80,6 +102,7 @@ class ShortlistSettings:
         neighbours: nearest reference keypoints that each of them is compared with; the last one sets its weight
         tried: references with the most votes whose votes are tested for one common transform
         tolerance: how far a vote may lie from the transform, as a share of the reference's longer side
+        again: a second vote of the queries whose first one found next to nothing; null = none
     """
 
     per_query: int = 10
@@ -91,6 +114,9 @@ class ShortlistSettings:
     tried: int = 30
     tolerance: float = 0.05
     counts: CountSettings | None = None
+    again: SecondVoteSettings | None = None
 
     def __post_init__(self) -> None:
         at_least(self, per_query=0, always=0, keypoints=1, neighbours=2, tried=1, tolerance=0)
+        if self.again is not None and not self.per_query:
+            raise UsageError("shortlist.again waits for the votes that per_query 0 switches off: raise it, or make again null")

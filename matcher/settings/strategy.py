@@ -61,3 +61,5 @@ class Strategy:
     def __post_init__(self) -> None:
         at_least(self, answers=1)
         of_one_kind(self.query_keypoints, self.reference_keypoints)
+        if self.shortlist.again is not None:
+            of_one_kind(self.shortlist.again.query, self.reference_keypoints)

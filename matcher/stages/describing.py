@@ -76,7 +76,7 @@ def describe_images(images: ImageSet, folder: Path, *, side: Side, strategy: Str
     keypoints = Stage.open(
         folder / "keypoints", Keypoints, config=config, inputs=inputs, items=len(images), items_per_shard=SHARD, fresh=job.fresh
     )
-    cache = Path(job.cache) if job.cache else None
+    cache = job.cache_folder
     for number in pictures.pending():  # both stages are made together, so a part deleted from one is missing in both
         keypoints.forget(number)
     number_of = {start: number for number, (start, _) in enumerate(pictures.manifest.shards)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 from matcher.errors import UsageError
@@ -34,3 +35,7 @@ class Job:
         at_least(self, workers=0)
         if self.engine == "ray" and find_spec("ray") is None:
             raise UsageError("the engine ray is not installed: pip install 'matcher[ray]', or leave --engine out")
+
+    @property
+    def cache_folder(self) -> Path | None:
+        return Path(self.cache) if self.cache else None

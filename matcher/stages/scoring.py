@@ -24,6 +24,7 @@ from matcher.scoring.judge import NAMES, Judge
 from matcher.scoring.pair_model import PairJudge
 from matcher.settings import PairModelSettings, Strategy
 from matcher.shortlist.rules import check_found
+from matcher.shortlist.second_vote import SECOND_VOTES
 from matcher.stages.collection import is_collection
 from matcher.stages.describing import ERRORS, PLURAL, describe_set, load_described, read_listed, refuse, warn_of_side
 from matcher.stages.descriptors import Side, compare_descriptors
@@ -73,8 +74,8 @@ def load_judge(queries: Path, references: Path, *, strategy: Strategy, job: Job)
     warn_of_side(queries, strategy)
     similarity, prints = compare_descriptors(queries, references, second.pictures, strategy)
     crops, crop_prints = load_crops(queries, first, strategy)
-    learned, cache = pair_judge(strategy, job), cache_of(job)
-    judge = Once(partial(Judge, first, second, strategy, similarity=similarity, learned=learned, crops=crops, cache=cache))
+    learned = pair_judge(strategy, job)
+    judge = Once(partial(Judge, first, second, strategy, similarity=similarity, learned=learned, crops=crops, cache=job.cache_folder))
     return judge, {"queries": query_print, "references": reference_print, **prints, **crop_prints}
 
 
@@ -124,11 +125,7 @@ def pair_judge(strategy: Strategy, job: Job) -> Callable[[], PairJudge] | None:
         return None
     check_pair_model(strategy, settings)
     settings = replace(settings, precision=pair_model.precision_of(settings))  # here, once: other machines may not be like this one
-    return partial(PairJudge.load, settings, image_settings=strategy.images, cache=cache_of(job))
-
-
-def cache_of(job: Job) -> Path | None:
-    return Path(job.cache) if job.cache else None
+    return partial(PairJudge.load, settings, image_settings=strategy.images, cache=job.cache_folder)
 
 
 def score_pairs(
@@ -142,7 +139,8 @@ def score_pairs(
     run: Callable[..., None] = run_shards,
 ) -> Stage[PairScores]:
     """Table with query_id and reference_id, and a judge of such pairs -> finished stage of pair scores, rows in order."""
-    config = {"images": asdict(strategy.images), "scorers": scorer_config(strategy)}
+    again = strategy.shortlist.again
+    config = {"images": asdict(strategy.images), "scorers": scorer_config(strategy), "voters": asdict(again.query) if again else None}
     inputs = {**made_of, "pairs": fingerprint(pairs)}
     stage = Stage.open(folder, PairScores, config=config, inputs=inputs, items=len(pairs), items_per_shard=SHARD, fresh=job.fresh)
     apart = strategy.scorers.pair_model is None  # threads share its memory of pictures
@@ -153,7 +151,8 @@ def score_pairs(
 def judge_part(pairs: pa.Table, judge: Once[Judge], job: Job, rows: range) -> tuple[PairScores, Errors, dict[str, pa.ChunkedArray]]:
     """All pairs, and the rows of some -> their scores, the bad ones, and the user's own columns. It travels to other processes."""
     part = pairs.slice(rows.start, len(rows))
-    scores, errors = judge_rows(judge(), *(from_arrow(part.column(name), "text") for name in ("query_id", "reference_id")))
+    query_ids, reference_ids = (from_arrow(part.column(name), "text") for name in ("query_id", "reference_id"))
+    scores, errors = judge_rows(judge(), query_ids, reference_ids, voted_again(part))
     refuse(errors, job)
     return scores, errors, {name: part.column(name) for name in pairs.column_names if name not in ("query_id", "reference_id")}
 
@@ -169,18 +168,23 @@ def scorer_config(strategy: Strategy) -> dict[str, Any]:
     return scorers
 
 
-def judge_rows(judge: Judge, query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_]) -> tuple[PairScores, Errors]:
-    """Ids (P,) of pairs -> their scores, NaN where a picture is missing or bad, and a row of Errors for each of these."""
+def judge_rows(
+    judge: Judge, query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_], voted: NDArray[np.bool_] | None = None
+) -> tuple[PairScores, Errors]:
+    """Ids (P,) of pairs, and whether a second vote found each -> their scores, NaN where a picture is missing or bad, and a row of
+    Errors for each of these."""
     evidence = {name: np.full(len(query_ids), np.nan, dtype=np.float32) for name in NAMES}
     frames, patch_frames = np.full((len(query_ids), 3, 3), np.nan), np.full((len(query_ids), 3, 3), np.nan)
     errors: list[tuple[str, str, str, str, str]] = []
     ids = list(zip(query_ids.tolist(), reference_ids.tolist(), strict=True))
     numbers = judge.queries.number, judge.references.number
-    found = judge.judge([(numbers[0][q], numbers[1][r]) for q, r in ids if q in numbers[0] and r in numbers[1]])
+    known = [(numbers[0].get(query, -1), numbers[1].get(reference, -1)) for query, reference in ids]
+    again = {known[row] for row in np.flatnonzero(voted)} if voted is not None else set()
+    found = judge.judge([pair for pair in known if min(pair) >= 0], again)
     for row, (query, reference) in enumerate(ids):
         try:
             refuse_unknown(judge, query, reference)
-            verdict = found[numbers[0][query], numbers[1][reference]]
+            verdict = found[known[row]]
             if isinstance(verdict, ImageError):
                 raise verdict
         except ImageError as error:
@@ -193,6 +197,13 @@ def judge_rows(judge: Judge, query_ids: NDArray[np.str_], reference_ids: NDArray
                 kept[row] = told
     scores = PairScores(query_id=query_ids, reference_id=reference_ids, frame=frames, patch_frame=patch_frames, evidence=evidence)
     return scores, Errors.of(errors)
+
+
+def voted_again(pairs: pa.Table) -> NDArray[np.bool_] | None:
+    """Pairs -> which of them a second vote found (P,), if their column ``source`` says it."""
+    if "source" not in pairs.column_names or not pa.types.is_string(pairs.schema.field("source").type):
+        return None
+    return np.array([SECOND_VOTES in str(said).split("+") for said in pairs["source"].to_pylist()], dtype=bool)
 
 
 def refuse_unknown(judge: Judge, query: str, reference: str) -> None:

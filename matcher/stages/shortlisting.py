@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from matcher.shortlist.counts import elect_by_source, frame_crops
 from matcher.shortlist.identical import near_thumbnails, same_content
 from matcher.shortlist.neighbours import rows_by_id
 from matcher.shortlist.rules import nearest
+from matcher.shortlist.second_vote import SECOND_VOTES, is_left_over, vote_again
 from matcher.shortlist.similarity import PairSimilarity
 from matcher.shortlist.votes import vote_all
 from matcher.stages.collection import Collection, index_made_by
@@ -65,27 +66,41 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
     found = Once(partial(load_index, index, library, reference_print, strategy.index))
     found()  # refused before anything is begun
     similarity, prints = compare_descriptors(queries, references, library.pictures, strategy)
+    counts, again = strategy.shortlist.counts, strategy.shortlist.again
     crops, crop_prints = load_crops(queries, side, strategy)
     config = {"shortlist": asdict(strategy.shortlist), "index": strategy.index.identity, "most": strategy.budget.pairs_per_query}
+    config |= {"images": asdict(strategy.images)} if again else {}
     inputs = {"queries": query_print, "references": reference_print, **prints, **crop_prints}
     stage = Stage.open(folder, Candidates, config=config, inputs=inputs, items=len(side), items_per_shard=SHARD, fresh=job.fresh)
-    counts = strategy.shortlist.counts
     near = Near(similarity if not stage.is_finished else None, strategy.shortlist.descriptor)
 
     same: dict[int, list[int]] = {}  # row of queries -> rows of references
     for n, r in same_content(side.pictures, library.pictures) if not stage.is_finished else ():
         same.setdefault(n, []).append(r)
 
+    def elect(rows: range, proved: set[int]) -> Iterator[tuple[int, int, str, float]]:
+        """Rows of queries, and those of them that need no second vote -> row of a query, row of a reference, source, support."""
+        voters, left_over = rows if strategy.shortlist.per_query else range(0), list[int]()
+        voted_for = vote_all((side.features(n) for n in voters), library, found(), strategy.shortlist)
+        for n, (elected, support) in zip(voters, voted_for, strict=True):
+            yield from ((n, r, "votes", votes) for r, votes in zip(elected.tolist(), support.tolist(), strict=True))
+            if again is not None and n not in proved and is_left_over(support, again):
+                left_over.append(n)
+        if not left_over:
+            return
+        sides = side, library, found()
+        for n, elected, support in vote_again(
+            left_over, *sides, strategy.shortlist, image_settings=strategy.images, cache=job.cache_folder
+        ):
+            yield from ((n, r, SECOND_VOTES, votes) for r, votes in zip(elected.tolist(), support.tolist(), strict=True))
+
     def work(rows: range) -> Candidates:
         pairs: Found = {(n, r): {"identical": np.inf} for n in rows for r in same.get(n, ())}
         chosen = side.pictures.take(slice(rows.start, rows.stop))
         for n, r in near_thumbnails(chosen, library.pictures):
             pairs[rows.start + n, r] = {"identical": np.inf}
-        voters = rows if strategy.shortlist.per_query else range(0)
-        voted_for = vote_all((side.features(n) for n in voters), library, found(), strategy.shortlist)
-        for n, (elected, support) in zip(voters, voted_for, strict=True):
-            for r, votes in zip(elected.tolist(), support.tolist(), strict=True):
-                pairs.setdefault((n, r), {})["votes"] = votes
+        for n, r, source, support in elect(rows, {n for n, _ in pairs}):
+            pairs.setdefault((n, r), {})[source] = support
         if counts is not None:
             for n in rows:
                 for source, r, count in elect_by_source(n, side, crops, library, found(), counts):

@@ -1,0 +1,59 @@
+"""A second vote for the queries whose first one found next to nothing: more keypoints, found on a larger picture.
+
+Of a copy that covers little of the query few keypoints are found at the size at which all pictures are described, and among those of
+its surroundings fewer still vote. The index of the references stays as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matcher.errors import ImageError
+from matcher.features import FeatureSet, describe_picture
+from matcher.index import Index
+from matcher.index_shards import IndexShards
+from matcher.models.sift import LocalFeatures
+from matcher.settings import ImageSettings, SecondVoteSettings, ShortlistSettings
+from matcher.shortlist.votes import vote_all
+
+SECOND_VOTES = "second votes"  # the source of its candidates
+Support = NDArray[np.float32]  # (C,) of the references that votes brought, best first
+log = logging.getLogger("matcher")
+
+
+def is_left_over(support: Support, settings: SecondVoteSettings) -> bool:
+    """Whether first votes found so little that the query votes again."""
+    return not len(support) or bool(support[0] < settings.below)
+
+
+def vote_again(
+    rows: Sequence[int],
+    queries: FeatureSet,
+    references: FeatureSet,
+    index: Index | IndexShards,
+    settings: ShortlistSettings,
+    *,
+    image_settings: ImageSettings,
+    cache: Path | None,
+) -> Iterator[tuple[int, NDArray[np.int64], Support]]:
+    """Rows of queries that are left over -> each with the rows of references that it votes for, best first, and their support.
+
+    A picture that cannot be read any more is told in a warning, and has no second vote.
+    """
+    assert settings.again is not None
+    found: dict[int, LocalFeatures] = {}
+    for n in rows:
+        try:
+            found[n] = describe_picture(queries.pictures.path[n], settings.again.query, image_settings=image_settings, cache=cache)[1]
+        except ImageError as error:
+            log.warning("%s has no second vote: %s", queries.pictures.id[n], error)
+    most = settings.again.most
+    voting = replace(settings, keypoints=settings.again.query.keypoints, per_query=most, always=most)
+    for n, (elected, support) in zip(found, vote_all(found.values(), references, index, voting), strict=True):
+        yield n, elected, support

@@ -1,0 +1,151 @@
+"""A tiny copy that the first votes do not find, in a picture of other things: votes, then a run and a comparison."""
+
+import logging
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from matcher.errors import UsageError
+from matcher.features import FeatureSet, describe_pictures
+from matcher.images.table import read_images
+from matcher.index import Index
+from matcher.pipeline import compare, run, score
+from matcher.settings import (
+    ImageSettings,
+    IndexSettings,
+    Scorers,
+    SecondLookSettings,
+    SecondVoteSettings,
+    ShortlistSettings,
+    SiftScorerSettings,
+    SiftSettings,
+    Strategy,
+)
+from matcher.shortlist.second_vote import SECOND_VOTES, is_left_over, vote_again
+from matcher.shortlist.votes import vote
+from matcher.stages.job import Job
+from matcher.storage.stage import Stage
+from matcher.types import Candidates
+
+IMAGES = ImageSettings()
+COARSE = SiftSettings(short_side=160, keypoints=120)
+AGAIN = SecondVoteSettings(query=SiftSettings(short_side=600, keypoints=2500))
+SHORTLIST = ShortlistSettings(keypoints=120, again=AGAIN)
+STRATEGY = Strategy(
+    query_keypoints=COARSE,
+    index=IndexSettings(kind="flat", gpu="no"),
+    shortlist=SHORTLIST,
+    scorers=Scorers(sift=SiftScorerSettings(again=SecondLookSettings())),
+)
+COPY = "tiny", "coffee"
+
+
+@pytest.fixture(scope="module")
+def folders(photos, tmp_path_factory):
+    """Folders of queries (a scene with a tiny copy, one with a large one, a stranger) and of references."""
+    folder = tmp_path_factory.mktemp("second")
+    for side in ("queries", "references"):
+        (folder / side).mkdir()
+    for name in ("astronaut", "coffee", "rocket", "camera", "coins", "retina"):
+        Image.fromarray(photos[name]).save(folder / "references" / f"{name}.png")
+    scene = cv2.resize(photos["chelsea"], (900, 600), interpolation=cv2.INTER_CUBIC)
+    tiny, large = scene.copy(), scene.copy()
+    tiny[420:540, 90:270] = cv2.resize(photos["coffee"], (180, 120), interpolation=cv2.INTER_AREA)
+    large[60:560, 60:760] = cv2.resize(photos["rocket"], (700, 500), interpolation=cv2.INTER_AREA)
+    for name, picture in {"tiny": tiny, "large": large, "stranger": scene[:, ::-1]}.items():
+        Image.fromarray(picture).save(folder / "queries" / f"{name}.png")
+    return folder / "queries", folder / "references"
+
+
+def described(folder, settings):
+    images, _ = read_images(folder, "pictures", on_error="raise")
+    pictures, keypoints, errors = describe_pictures(images, settings, image_settings=IMAGES, stage="test")
+    assert not len(errors)
+    return FeatureSet(pictures, keypoints)
+
+
+@pytest.fixture(scope="module")
+def sides(folders):
+    queries, references = described(folders[0], COARSE), described(folders[1], STRATEGY.reference_keypoints)
+    rows = references.keypoints.rows
+    return queries, references, Index.build(rows, np.arange(len(rows)), STRATEGY.index, made_by="test")
+
+
+@pytest.fixture(scope="module")
+def finished(folders, tmp_path_factory):
+    output = tmp_path_factory.mktemp("run")
+    run(*folders, output, strategy=STRATEGY, job=Job(workers=1))
+    return output
+
+
+def again(sides, rows, settings=SHORTLIST):
+    return {n: (elected, support) for n, elected, support in vote_again(rows, *sides, settings, image_settings=IMAGES, cache=None)}
+
+
+def test_it_finds_what_the_first_votes_do_not(sides):
+    queries, references, index = sides
+    tiny, large = (queries.number[name] for name in ("tiny", "large"))
+    first = {n: vote(queries.features(n), references, index, SHORTLIST)[1] for n in (tiny, large)}
+    assert is_left_over(first[tiny], AGAIN) and not is_left_over(first[large], AGAIN)
+    elected, support = again(sides, [tiny])[tiny]
+    assert references.pictures.id[elected[0]] == "coffee" and support[0] > 5 * first[tiny].max(initial=0.5)
+    assert len(elected) <= AGAIN.most
+
+
+@pytest.mark.parametrize(("support", "left"), [([], True), ([2.4, 0.1], True), ([2.5], False), ([7.0, 1.0], False)])
+def test_only_weak_votes_leave_a_query_over(support, left):
+    assert is_left_over(np.array(support, np.float32), SecondVoteSettings(below=2.5)) is left
+
+
+def test_so_many_references_as_asked_for_come_best_first(sides):
+    rows = list(range(len(sides[0])))
+    for most in (1, 2, 4):
+        for elected, support in again(sides, rows, replace(SHORTLIST, again=replace(AGAIN, most=most))).values():
+            assert len(elected) == len(support) == len(set(elected.tolist())) <= most and (np.diff(support) <= 0).all()
+
+
+def test_a_picture_that_is_gone_is_told_and_the_others_vote(sides, folders, tmp_path, caplog):
+    queries, references, index = sides
+    gone, tiny = queries.number["large"], queries.number["tiny"]
+    paths = queries.pictures.path.astype(object)
+    paths[gone] = str(tmp_path / "gone.png")
+    moved = FeatureSet(replace(queries.pictures, path=paths), queries.keypoints)
+    with caplog.at_level(logging.WARNING, logger="matcher"):
+        found = again((moved, references, index), [gone, tiny])
+    assert list(found) == [tiny] and "large has no second vote" in caplog.text and "gone.png" in caplog.text
+
+
+def test_a_run_judges_such_pairs_by_the_keypoints_that_found_them(finished, folders, tmp_path):
+    candidates = Stage.load(finished / "candidates", Candidates).read()
+    source = {
+        (q, r): s
+        for q, r, s in zip(candidates.query_id.tolist(), candidates.reference_id.tolist(), candidates.source.tolist(), strict=True)
+    }
+    assert SECOND_VOTES in source[COPY].split("+")
+    assert {query for (query, _), said in source.items() if SECOND_VOTES in said} <= {"tiny", "stranger"}  # not the large copy
+    table = pq.read_table(finished / "predictions.parquet").to_pylist()
+    found = {(row["query_id"], row["reference_id"]): row for row in table}
+    assert found[COPY]["probability"] > 0.9 and 0.02 < found[COPY]["query_covered"] < 0.06
+    assert max(row["probability"] for pair, row in found.items() if pair not in (COPY, ("large", "rocket"))) < 0.1
+
+    assert compare(folders[0] / "tiny.png", folders[1] / "coffee.png", strategy=STRATEGY).probability == pytest.approx(
+        found[COPY]["probability"]
+    )
+    listed = tmp_path / "pairs.csv"
+    for said, seen in ((SECOND_VOTES, True), ("mine", False)):  # what a list of one's own says
+        listed.write_text(f"query_id,reference_id,source\ntiny,coffee,{said}\n", encoding="utf-8")
+        scored = score(listed, finished / "queries", finished / "references", tmp_path / said, strategy=STRATEGY)
+        assert (pq.read_table(next(scored.glob("part-*.parquet")))["evidence.sift_inliers"][0].as_py() > 20) is seen
+
+
+def test_what_cannot_work_is_refused():
+    with pytest.raises(UsageError, match="waits for the votes"):
+        ShortlistSettings(per_query=0, again=AGAIN)
+    with pytest.raises(UsageError, match="needs keypoints"):
+        SecondVoteSettings(query=SiftSettings(keypoints=0))
+    with pytest.raises(UsageError, match="cannot be compared"):
+        Strategy(shortlist=ShortlistSettings(again=SecondVoteSettings(query=SiftSettings(kind="sift"))))

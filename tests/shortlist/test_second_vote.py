@@ -46,7 +46,7 @@ COPY = "tiny", "coffee"
 
 @pytest.fixture(scope="module")
 def folders(photos, tmp_path_factory):
-    """Folders of queries (a scene with a tiny copy, one with a large one, a stranger) and of references."""
+    """Folders of queries (a scene with a tiny copy, one with a large one, a stranger, a blank) and of references."""
     folder = tmp_path_factory.mktemp("second")
     for side in ("queries", "references"):
         (folder / side).mkdir()
@@ -56,7 +56,7 @@ def folders(photos, tmp_path_factory):
     tiny, large = scene.copy(), scene.copy()
     tiny[420:540, 90:270] = cv2.resize(photos["coffee"], (180, 120), interpolation=cv2.INTER_AREA)
     large[60:560, 60:760] = cv2.resize(photos["rocket"], (700, 500), interpolation=cv2.INTER_AREA)
-    for name, picture in {"tiny": tiny, "large": large, "stranger": scene[:, ::-1]}.items():
+    for name, picture in {"tiny": tiny, "large": large, "stranger": scene[:, ::-1], "blank": np.full_like(scene, 90)}.items():
         Image.fromarray(picture).save(folder / "queries" / f"{name}.png")
     return folder / "queries", folder / "references"
 
@@ -94,6 +94,8 @@ def test_it_finds_what_the_first_votes_do_not(sides):
     elected, support = again(sides, [tiny])[tiny]
     assert references.pictures.id[elected[0]] == "coffee" and support[0] > 5 * first[tiny].max(initial=0.5)
     assert len(elected) <= AGAIN.most
+    blank = queries.number["blank"]
+    assert [len(found) for found in again(sides, [blank])[blank]] == [0, 0]
 
 
 @pytest.mark.parametrize(("support", "left"), [([], True), ([2.4, 0.1], True), ([2.5], False), ([7.0, 1.0], False)])

@@ -7,7 +7,7 @@ its surroundings fewer still vote. The index of the references stays as it is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,11 @@ log = logging.getLogger("matcher")
 def is_left_over(support: Support, settings: SecondVoteSettings) -> bool:
     """Whether first votes found so little that the query votes again."""
     return not len(support) or bool(support[0] < settings.below)
+
+
+def voted_again(source: Iterable[str]) -> list[bool]:
+    """What found each candidate -> whether second votes were among it."""
+    return [SECOND_VOTES in str(said).split("+") for said in source]
 
 
 def vote_again(

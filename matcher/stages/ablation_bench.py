@@ -18,6 +18,7 @@ from matcher import pipeline
 from matcher.describe import wants
 from matcher.settings import Strategy
 from matcher.shortlist.rules import pairs_of
+from matcher.shortlist.second_vote import SECOND_VOTES, voted_again
 from matcher.stages.budgeting import keep_to_budget
 from matcher.stages.job import Job
 from matcher.stages.scoring import Place
@@ -30,6 +31,7 @@ from matcher.views.choose import OVERLAYS, PROPOSALS, kinds_of_all
 
 TIMINGS, STRATEGY = "timings.json", "strategy.yaml"
 VIEWS = ("query_views", "reference_views")
+Pair = tuple[str, str]  # ids
 
 
 @dataclass(frozen=True)
@@ -131,23 +133,41 @@ class Bench:
             members.setdefault(self.judges(groups[name], strategy), []).append(name)
         scores: dict[str, PairScores] = {}
         for key, names in members.items():
-            pairs = sorted({pair for name in names for pair in pairs_of(candidates[name])})
-            folder = self.output / "scores" / f"{key}-{short(pairs)}"
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            table, strategy = folder.with_suffix(".parquet"), strategies[names[0]]
-            queries, references = ([pair[side] for pair in pairs] for side in (0, 1))
-            write_table(table, {"query_id": np.array(queries, np.str_), "reference_id": np.array(references, np.str_)})
-            with self.timed(f"scores, {folder.name}"):
-                pipeline.score(table, *groups[names[0]].sides, folder, strategy=strategy, job=replace(self.job, cache=None))
-            self.per_pair[key] = self.seconds[f"scores, {folder.name}"] / max(len(pairs), 1)
-            found = Stage.load(folder, PairScores).read()
-            row = {pair: n for n, pair in enumerate(pairs)}
-            scores |= {name: found.take(np.array([row[pair] for pair in pairs_of(candidates[name])], dtype=np.int64)) for name in names}
+            asked = {name: pairs_and_voted(candidates[name]) for name in names}
+            strategy, sides = strategies[names[0]], groups[names[0]].sides
+            parts, row, seconds = list[PairScores](), dict[tuple[Pair, bool], int](), 0.0
+            for voted in (False, True):  # a pair may be among the second votes of one row and not of another
+                if pairs := sorted({pair for some in asked.values() for pair, again in some if again is voted}):
+                    name = f"{key}-{short([pairs, SECOND_VOTES] if voted else pairs)}"
+                    row |= {(pair, voted): len(row) + n for n, pair in enumerate(pairs)}
+                    parts.append(self.score_pairs(name, pairs, sides, strategy=strategy, voted=voted))
+                    seconds += self.seconds[f"scores, {name}"]
+            self.per_pair[key] = seconds / max(len(row), 1)
+            found = PairScores.concat(parts)
+            scores |= {name: found.take(np.array([row[pair] for pair in asked[name]], dtype=np.int64)) for name in names}
         return scores
+
+    def score_pairs(self, name: str, pairs: list[Pair], sides: tuple[Path, Path], *, strategy: Strategy, voted: bool) -> PairScores:
+        """Pairs, all of them found by second votes or none -> their scores, in a folder of that name."""
+        folder = self.output / "scores" / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        columns = dict(zip(("query_id", "reference_id"), np.array(pairs, dtype=np.str_).T, strict=True))
+        table = folder.with_suffix(".parquet")
+        write_table(table, columns | ({"source": np.full(len(pairs), SECOND_VOTES)} if voted else {}))
+        with self.timed(f"scores, {name}"):
+            pipeline.score(table, *sides, folder, strategy=strategy, job=replace(self.job, cache=None))
+        return Stage.load(folder, PairScores).read()
 
     def judges(self, group: Described, strategy: Strategy) -> str:
         """What decides the scores of pairs -> a short name for it."""
-        return short([group.folder.name, asdict(strategy.scorers), asdict(strategy.descriptor) if strategy.descriptor else None])
+        again = strategy.shortlist.again
+        voters = [asdict(again.query)] if again is not None else []
+        return short([group.folder.name, asdict(strategy.scorers), asdict(strategy.descriptor) if strategy.descriptor else None, *voters])
+
+
+def pairs_and_voted(candidates: Candidates) -> list[tuple[Pair, bool]]:
+    """Candidates (C,) -> the ids of each, and whether second votes found it."""
+    return list(zip(pairs_of(candidates), voted_again(candidates.source), strict=True))
 
 
 def share(asked: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

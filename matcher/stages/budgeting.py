@@ -11,7 +11,7 @@ import numpy as np
 from matcher.engine.kernels import available_cores, single_threaded_kernels
 from matcher.settings import Strategy
 from matcher.shortlist.neighbours import rows_by_id
-from matcher.shortlist.second_vote import SECOND_VOTES
+from matcher.shortlist.second_vote import voted_again
 from matcher.stages.job import Job
 from matcher.stages.scoring import judge_rows, load_judge
 from matcher.stages.shortlisting import cut
@@ -67,6 +67,6 @@ def measure_pace(candidates: Candidates, queries: Path, references: Path, *, str
             if place == min(1, len(chosen) - 1):
                 began = time.perf_counter()
             pairs = candidates.take(rows)
-            judge_rows(judge(), pairs.query_id, pairs.reference_id, np.char.find(pairs.source, SECOND_VOTES) >= 0)
+            judge_rows(judge(), pairs.query_id, pairs.reference_id, voted_again(pairs.source))
             count += len(rows) if began else 0
     return (time.perf_counter() - began) / count / (job.workers or available_cores())

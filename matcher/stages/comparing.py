@@ -71,7 +71,7 @@ def compare_pictures(query: str | PathLike[str], reference: str | PathLike[str],
     second = describe_one(fspath(reference), strategy.reference_keypoints, strategy)
     similarity, learned = similarity_of(first, second, strategy), pair_judge(strategy, Job())
     judge = Judge(first, second, strategy, similarity=similarity, learned=learned, crops=crops_of(first, strategy))
-    as_voted = np.array([strategy.shortlist.again is not None])  # looked at by all keypoints that a run may ask: this is one pair
+    as_voted = [strategy.shortlist.again is not None]  # looked at by all keypoints that a run may ask: this is one pair
     scores, errors = judge_rows(judge, first.pictures.id, second.pictures.id, as_voted)
     if len(errors):
         raise ImageError(str(errors.code[0]), str(errors.message[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
@@ -24,7 +24,7 @@ from matcher.scoring.judge import NAMES, Judge
 from matcher.scoring.pair_model import PairJudge
 from matcher.settings import PairModelSettings, Strategy
 from matcher.shortlist.rules import check_found
-from matcher.shortlist.second_vote import SECOND_VOTES
+from matcher.shortlist.second_vote import voted_again
 from matcher.stages.collection import is_collection
 from matcher.stages.describing import ERRORS, PLURAL, describe_set, load_described, read_listed, refuse, warn_of_side
 from matcher.stages.descriptors import Side, compare_descriptors
@@ -152,7 +152,8 @@ def judge_part(pairs: pa.Table, judge: Once[Judge], job: Job, rows: range) -> tu
     """All pairs, and the rows of some -> their scores, the bad ones, and the user's own columns. It travels to other processes."""
     part = pairs.slice(rows.start, len(rows))
     query_ids, reference_ids = (from_arrow(part.column(name), "text") for name in ("query_id", "reference_id"))
-    scores, errors = judge_rows(judge(), query_ids, reference_ids, voted_again(part))
+    said = part["source"].to_pylist() if "source" in part.column_names else [""] * len(part)
+    scores, errors = judge_rows(judge(), query_ids, reference_ids, voted_again(said))
     refuse(errors, job)
     return scores, errors, {name: part.column(name) for name in pairs.column_names if name not in ("query_id", "reference_id")}
 
@@ -169,7 +170,7 @@ def scorer_config(strategy: Strategy) -> dict[str, Any]:
 
 
 def judge_rows(
-    judge: Judge, query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_], voted: NDArray[np.bool_] | None = None
+    judge: Judge, query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_], voted: Sequence[bool]
 ) -> tuple[PairScores, Errors]:
     """Ids (P,) of pairs, and whether a second vote found each -> their scores, NaN where a picture is missing or bad, and a row of
     Errors for each of these."""
@@ -179,7 +180,7 @@ def judge_rows(
     ids = list(zip(query_ids.tolist(), reference_ids.tolist(), strict=True))
     numbers = judge.queries.number, judge.references.number
     known = [(numbers[0].get(query, -1), numbers[1].get(reference, -1)) for query, reference in ids]
-    again = {known[row] for row in np.flatnonzero(voted)} if voted is not None else set()
+    again = {pair for pair, found_so in zip(known, voted, strict=True) if found_so}
     found = judge.judge([pair for pair in known if min(pair) >= 0], again)
     for row, (query, reference) in enumerate(ids):
         try:
@@ -197,13 +198,6 @@ def judge_rows(
                 kept[row] = told
     scores = PairScores(query_id=query_ids, reference_id=reference_ids, frame=frames, patch_frame=patch_frames, evidence=evidence)
     return scores, Errors.of(errors)
-
-
-def voted_again(pairs: pa.Table) -> NDArray[np.bool_] | None:
-    """Pairs -> which of them a second vote found (P,), if their column ``source`` says it."""
-    if "source" not in pairs.column_names or not pa.types.is_string(pairs.schema.field("source").type):
-        return None
-    return np.array([SECOND_VOTES in str(said).split("+") for said in pairs["source"].to_pylist()], dtype=bool)
 
 
 def refuse_unknown(judge: Judge, query: str, reference: str) -> None:

@@ -1,19 +1,20 @@
 """A tiny copy that the first votes do not find, in a picture of other things: votes, then a run and a comparison."""
 
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from matcher.errors import UsageError
 from matcher.features import FeatureSet, describe_pictures
 from matcher.images.table import read_images
 from matcher.index import Index
-from matcher.pipeline import compare, run, score
+from matcher.pipeline import ablate, compare, evaluate, run, score
 from matcher.settings import (
     ImageSettings,
     IndexSettings,
@@ -142,6 +143,17 @@ def test_a_run_judges_such_pairs_by_the_keypoints_that_found_them(finished, fold
         listed.write_text(f"query_id,reference_id,source\ntiny,coffee,{said}\n", encoding="utf-8")
         scored = score(listed, finished / "queries", finished / "references", tmp_path / said, strategy=STRATEGY)
         assert (pq.read_table(next(scored.glob("part-*.parquet")))["evidence.sift_inliers"][0].as_py() > 20) is seen
+
+
+def test_a_row_of_an_ablation_comes_to_what_a_run_does(finished, folders, tmp_path):
+    truth = tmp_path / "truth.csv"
+    truth.write_text("query_id,reference_id\ntiny,coffee\nlarge,rocket\nstranger,\nblank,\n", encoding="utf-8")
+    (tmp_path / "row.yaml").write_text(yaml.safe_dump({"strategy": asdict(STRATEGY)}), encoding="utf-8")
+    rows = {"with": ["row.yaml"], "without": ["row.yaml", {"shortlist": {"again": None}}]}
+    rows = {name: [str(tmp_path / said[0]), *said[1:]] for name, said in rows.items()}
+    found = ablate(*folders, truth, tmp_path / "out", rows=rows, job=Job(workers=1)).as_dict()["rows"]
+    assert found["with"]["evaluation"]["micro_ap"] == evaluate(finished / "predictions.parquet", truth).as_dict()["micro_ap"]
+    assert found["with"]["evaluation"]["micro_ap"]["value"] == 1 > found["without"]["evaluation"]["micro_ap"]["value"]
 
 
 def test_what_cannot_work_is_refused():

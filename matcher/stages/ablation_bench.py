@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -135,16 +135,15 @@ class Bench:
         for key, names in members.items():
             asked = {name: pairs_and_voted(candidates[name]) for name in names}
             strategy, sides = strategies[names[0]], groups[names[0]].sides
-            parts, row, seconds = list[PairScores](), dict[tuple[Pair, bool], int](), 0.0
+            parts, seconds, count = dict[bool, tuple[dict[Pair, int], PairScores]](), 0.0, 0
             for voted in (False, True):  # a pair may be among the second votes of one row and not of another
                 if pairs := sorted({pair for some in asked.values() for pair, again in some if again is voted}):
                     name = f"{key}-{short([pairs, SECOND_VOTES] if voted else pairs)}"
-                    row |= {(pair, voted): len(row) + n for n, pair in enumerate(pairs)}
-                    parts.append(self.score_pairs(name, pairs, sides, strategy=strategy, voted=voted))
-                    seconds += self.seconds[f"scores, {name}"]
-            self.per_pair[key] = seconds / max(len(row), 1)
-            found = PairScores.concat(parts)
-            scores |= {name: found.take(np.array([row[pair] for pair in asked[name]], dtype=np.int64)) for name in names}
+                    found = self.score_pairs(name, pairs, sides, strategy=strategy, voted=voted)
+                    parts[voted] = {pair: n for n, pair in enumerate(pairs)}, found
+                    seconds, count = seconds + self.seconds[f"scores, {name}"], count + len(pairs)
+            self.per_pair[key] = seconds / max(count, 1)
+            scores |= {name: pick(parts, asked[name]) for name in names}
         return scores
 
     def score_pairs(self, name: str, pairs: list[Pair], sides: tuple[Path, Path], *, strategy: Strategy, voted: bool) -> PairScores:
@@ -168,6 +167,16 @@ class Bench:
 def pairs_and_voted(candidates: Candidates) -> list[tuple[Pair, bool]]:
     """Candidates (C,) -> the ids of each, and whether second votes found it."""
     return list(zip(pairs_of(candidates), voted_again(candidates.source), strict=True))
+
+
+def pick(parts: Mapping[bool, tuple[Mapping[Pair, int], PairScores]], asked: Sequence[tuple[Pair, bool]]) -> PairScores:
+    """Rows and scores of the pairs that second votes did (True) and did not find -> those of a row's candidates, in their order."""
+    found, order = list[PairScores](), list[int]()
+    for voted, (row, scores) in parts.items():
+        mine = [n for n, (_, again) in enumerate(asked) if again is voted]
+        found.append(scores.take(np.array([row[asked[n][0]] for n in mine], dtype=np.int64)))
+        order += mine
+    return PairScores.concat(found).take(np.argsort(order)) if found else PairScores.empty()
 
 
 def share(asked: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

@@ -149,11 +149,13 @@ def test_a_row_of_an_ablation_comes_to_what_a_run_does(finished, folders, tmp_pa
     truth = tmp_path / "truth.csv"
     truth.write_text("query_id,reference_id\ntiny,coffee\nlarge,rocket\nstranger,\nblank,\n", encoding="utf-8")
     (tmp_path / "row.yaml").write_text(yaml.safe_dump({"strategy": asdict(STRATEGY)}), encoding="utf-8")
-    rows = {"with": ["row.yaml"], "without": ["row.yaml", {"shortlist": {"again": None}}]}
+    never = {"shortlist": {"again": {"below": 0}}}  # the same judges, and pairs that no second vote found
+    rows = {"with": ["row.yaml"], "without": ["row.yaml", {"shortlist": {"again": None}}], "never": ["row.yaml", never]}
     rows = {name: [str(tmp_path / said[0]), *said[1:]] for name, said in rows.items()}
     found = ablate(*folders, truth, tmp_path / "out", rows=rows, job=Job(workers=1)).as_dict()["rows"]
     assert found["with"]["evaluation"]["micro_ap"] == evaluate(finished / "predictions.parquet", truth).as_dict()["micro_ap"]
     assert found["with"]["evaluation"]["micro_ap"]["value"] == 1 > found["without"]["evaluation"]["micro_ap"]["value"]
+    assert found["never"]["evaluation"]["micro_ap"] == found["without"]["evaluation"]["micro_ap"]
 
 
 def test_what_cannot_work_is_refused():

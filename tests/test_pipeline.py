@@ -84,7 +84,7 @@ def test_the_verbs_one_after_the_other_give_the_same_bytes(config, finished, lib
     out, workers = tmp_path / "by verbs", ("--workers", 1, "--quiet")
     at_once, sources = finished[0], ("identical", "votes")
     if not config:
-        at_once, sources = tmp_path / "at once", (*sources, "neighbours")
+        at_once, sources = tmp_path / "at once", (*sources, "neighbours", "second votes")
         assert command("run", "--queries", library.queries, "--references", library.references, "--output", at_once)[0] == 0
     queries, references = out / "queries", out / "references"
     sides = ("--queries", queries, "--references", references)

@@ -158,7 +158,10 @@ class Judge:
         first = verify(query, reference, near)
         if self.second_look is None:
             return first
-        look = lambda here, there: verify(here, there, nearest_two(here, [there], self.device)[0])  # noqa: E731
+
+        def look(here: LocalFeatures, there: LocalFeatures) -> tuple[dict[str, float], Array | None]:
+            return verify(here, there, nearest_two(here, [there], self.device)[0])
+
         return self.second_look.improve(first, paths, look, voted=voted)
 
     def looks(self, query: int) -> list[LocalFeatures]:

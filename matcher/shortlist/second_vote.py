@@ -32,7 +32,7 @@ def is_left_over(support: Support, settings: SecondVoteSettings) -> bool:
     return not len(support) or bool(support[0] < settings.below)
 
 
-def voted_again(source: Iterable[str]) -> list[bool]:
+def voted_again(source: Iterable[str | None]) -> list[bool]:
     """What found each candidate -> whether second votes were among it."""
     return [SECOND_VOTES in str(said).split("+") for said in source]
 

@@ -152,10 +152,15 @@ def judge_part(pairs: pa.Table, judge: Once[Judge], job: Job, rows: range) -> tu
     """All pairs, and the rows of some -> their scores, the bad ones, and the user's own columns. It travels to other processes."""
     part = pairs.slice(rows.start, len(rows))
     query_ids, reference_ids = (from_arrow(part.column(name), "text") for name in ("query_id", "reference_id"))
-    said = part["source"].to_pylist() if "source" in part.column_names else [""] * len(part)
-    scores, errors = judge_rows(judge(), query_ids, reference_ids, voted_again(said))
+    scores, errors = judge_rows(judge(), query_ids, reference_ids, voted_again(sources(part)))
     refuse(errors, job)
     return scores, errors, {name: part.column(name) for name in pairs.column_names if name not in ("query_id", "reference_id")}
+
+
+def sources(pairs: pa.Table) -> list[str | None]:
+    """Pairs -> what found each: the column ``source`` of candidates. One of a list of one's own may hold anything."""
+    column = pairs.column("source") if "source" in pairs.column_names else None
+    return [None] * len(pairs) if column is None or not pa.types.is_string(column.type) else column.to_pylist()
 
 
 def scorer_config(strategy: Strategy) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -143,6 +144,14 @@ def test_a_run_judges_such_pairs_by_the_keypoints_that_found_them(finished, fold
         listed.write_text(f"query_id,reference_id,source\ntiny,coffee,{said}\n", encoding="utf-8")
         scored = score(listed, finished / "queries", finished / "references", tmp_path / said, strategy=STRATEGY)
         assert (pq.read_table(next(scored.glob("part-*.parquet")))["evidence.sift_inliers"][0].as_py() > 20) is seen
+
+
+@pytest.mark.parametrize("own", [pa.array([1_700_000_000_123_456_789], pa.timestamp("ns")), pa.array([7]), pa.array([None], pa.string())])
+def test_a_list_may_have_any_column_of_that_name(own, finished, tmp_path):
+    pq.write_table(pa.table({"query_id": ["tiny"], "reference_id": ["coffee"], "source": own}), tmp_path / "pairs.parquet")
+    scored = score(tmp_path / "pairs.parquet", finished / "queries", finished / "references", tmp_path / "out", strategy=STRATEGY)
+    kept = pq.read_table(next(scored.glob("part-*.parquet")))
+    assert kept["source"].combine_chunks().equals(own) and kept["evidence.sift_inliers"][0].as_py() < 10
 
 
 def test_a_row_of_an_ablation_comes_to_what_a_run_does(finished, folders, tmp_path):

@@ -8,7 +8,7 @@ directions, and two products of matrices gather them in cells.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ SIDE = 16  # pixels of a patch, with one pixel on either side for differences
 TURN_SIDE = 17  # likewise of the window that tells the angle; odd, a corner lies in its middle
 TURN_BINS = 36
 CAP = 0.2  # no number of a descriptor counts for more than this share of its norm
+ROWS = 48  # of a product at once: BLAS computes so few on one thread, and their number goes well with its kernels
 FLAT = 1e-3  # squared gradient below which there is no direction
 DIAGONAL = 0.5**1.5  # the cube of the projection of (x, y) on a diagonal is this times that of x + y
 Floats = NDArray[np.float32]
@@ -73,7 +74,7 @@ def turns(image: NDArray[np.uint8], places: Floats) -> Floats:
     bins += np.arange(len(places))[:, None] * (TURN_BINS + 1)
     counts = np.bincount(bins.ravel(), weights=length.ravel(), minlength=len(places) * (TURN_BINS + 1)).reshape(-1, TURN_BINS + 1)
     counts[:, 0] += counts[:, TURN_BINS]
-    smoothed = counts[:, :TURN_BINS] @ smooth
+    smoothed = product(counts[:, :TURN_BINS], smooth)
     every, best = np.arange(len(places)), smoothed.argmax(axis=1)
     before, peak, after = smoothed[every, best - 1], smoothed[every, best], smoothed[every, (best + 1) % TURN_BINS]
     bend = before - 2 * peak + after
@@ -86,8 +87,8 @@ def histograms(image: NDArray[np.uint8], places: Floats, angles: Floats) -> Floa
     grid, cells = patch_tables()
     count, shape = len(places), (len(places), SIDE * SIDE)
     cosine, sine, (x, y) = np.cos(angles), np.sin(angles), places.T
-    across = np.matmul(np.stack([x, cosine, -sine], axis=1), grid, out=room("xx", shape))
-    down = np.matmul(np.stack([y, sine, cosine], axis=1), grid, out=room("xy", shape))
+    across = product(np.stack([x, cosine, -sine], axis=1), grid, out=room("xx", shape))
+    down = product(np.stack([y, sine, cosine], axis=1), grid, out=room("xy", shape))
     patches = room("patches", shape)
     patches[:] = cv2.remap(image, across, down, cv2.INTER_LINEAR, dst=room("bytes", shape, np.uint8))
     dx, dy = differences(patches, SIDE)
@@ -101,11 +102,21 @@ def histograms(image: NDArray[np.uint8], places: Floats, angles: Floats) -> Floa
         np.multiply(projection, projection, out=power)
         power *= projection
         power *= inverse
-        signed = power @ cells
-        either = np.abs(power, out=power) @ cells
+        signed = product(power, cells)
+        either = product(np.abs(power, out=power), cells)
         found[:, :, number], found[:, :, number + 4] = (either + signed) * np.float32(scale), (either - signed) * np.float32(scale)
     rows = found.reshape(count, 128)
     return np.minimum(rows, CAP * np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def product(left: NDArray[Any], right: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Matrices (K, N) and (N, M) -> (K, M), with the same bits on any number of BLAS's threads: it shares out larger products, and what
+    lies along the edges of the shares is summed in another order."""
+    found = np.empty((len(left), right.shape[1]), dtype=left.dtype) if out is None else out
+    whole = len(left) // ROWS * ROWS
+    np.matmul(left[:whole].reshape(-1, ROWS, len(right)), right, out=found[:whole].reshape(-1, ROWS, right.shape[1]))
+    np.matmul(left[whole:], right, out=found[whole:])
+    return found
 
 
 def differences(patches: Floats, side: int) -> tuple[Floats, Floats]:

@@ -1,9 +1,10 @@
 import cv2
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from matcher.models.corners import find, pyramid
-from matcher.models.gradients import BORDER, CAP, SIDE, describe, histograms, lay_out, patch_tables, turns
+from matcher.models.gradients import BORDER, CAP, SIDE, describe, histograms, lay_out, patch_tables, product, turns
 
 
 def grey(picture, size=(260, 200)):
@@ -98,3 +99,19 @@ def test_cells_are_symmetric_and_the_middle_weighs_most():
 def test_no_corners_no_rows():
     angles, rows = describe([np.zeros((40, 40), np.uint8)], np.empty((0, 2), np.float32), np.empty(0, np.int64))
     assert angles.shape == (0,) and rows.shape == (0, 128)
+
+
+@pytest.mark.parametrize("count", [37, 200, 601])  # one of BLAS's threads, several that share evenly, several that do not
+def test_threads_change_no_bit(pictures, count):
+    levels, found = pyramid(cv2.cvtColor(pictures["coffee"], cv2.COLOR_RGB2GRAY)), []
+    places, of_level = find(levels, count)
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(describe(levels, places, of_level))
+    assert len(places) == count and all(np.array_equal(one, two) for one, two in zip(*found, strict=True))
+
+
+def test_a_product_by_parts_is_a_product():
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(size=(101, 256)), rng.normal(size=(256, 16))
+    assert np.allclose(product(left, right), np.einsum("kn,nm->km", left, right), rtol=0, atol=1e-12)

@@ -74,7 +74,7 @@ class SecondVoteSettings:
 
     Args:
         below: a query votes again if no reference has this much support
-        most: references that these votes bring
+        most: references that these votes bring: the best one, and others if they have that much
         query: its keypoints then; all of them vote
     """
 

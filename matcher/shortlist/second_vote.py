@@ -47,7 +47,8 @@ def vote_again(
     image_settings: ImageSettings,
     cache: Path | None,
 ) -> Iterator[tuple[int, NDArray[np.int64], Support]]:
-    """Rows of queries that are left over -> each with the rows of references that it votes for, best first, and their support.
+    """Rows of queries that are left over -> each with the rows of references that it votes for, best first, and their support: the best
+    one, and others whose support would have left the query out.
 
     A picture that cannot be read any more is told in a warning, and has no second vote.
     """
@@ -59,6 +60,6 @@ def vote_again(
         except ImageError as error:
             log.warning("%s has no second vote: %s", queries.pictures.id[n], error)
     most = settings.again.most
-    voting = replace(settings, keypoints=settings.again.query.keypoints, per_query=most, always=most)
+    voting = replace(settings, keypoints=settings.again.query.keypoints, per_query=most, always=1, support=settings.again.below)
     for n, (elected, support) in zip(found, vote_all(found.values(), references, index, voting), strict=True):
         yield n, elected, support

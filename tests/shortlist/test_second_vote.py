@@ -112,6 +112,15 @@ def test_so_many_references_as_asked_for_come_best_first(sides):
             assert len(elected) == len(support) == len(set(elected.tolist())) <= most and (np.diff(support) <= 0).all()
 
 
+def test_others_than_the_best_need_the_support_that_leaves_none_over(sides):
+    rows, every = list(range(len(sides[0]))), replace(AGAIN, most=4, below=0)
+    for n, (elected, support) in again(sides, rows, replace(SHORTLIST, again=every)).items():
+        for below in (1.0, 2.5, 6.0):
+            fewer = again(sides, [n], replace(SHORTLIST, again=replace(every, below=below)))[n][0]
+            expected = [reference for place, reference in enumerate(elected) if place == 0 or support[place] >= below]
+            assert fewer.tolist() == expected
+
+
 def test_a_picture_that_is_gone_is_told_and_the_others_vote(sides, folders, tmp_path, caplog):
     queries, references, index = sides
     gone, tiny = queries.number["large"], queries.number["tiny"]

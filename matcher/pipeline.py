@@ -159,7 +159,8 @@ def score(pairs: Place, queries: Place, references: Place, output: Place, *, str
     """A list of candidate pairs -> their evidence, in the list's order and with the list's own columns.
 
     Args:
-        pairs: CSV or Parquet with query_id and reference_id, or a folder of candidates; other columns are carried through
+        pairs: CSV or Parquet with query_id and reference_id, or a folder of candidates; other columns are carried through, and pairs
+            whose column source names `second votes` are judged by the keypoints of these
         queries: the pictures (see run), or the folder that `describe --side query` wrote
         references: likewise
         output: folder of the pair scores

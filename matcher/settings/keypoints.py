@@ -32,10 +32,10 @@ class SiftSettings:
         at_least(self, short_side=16, enlarge=1, keypoints=0, contrast=0)
 
 
-def of_one_kind(query: SiftSettings, reference: SiftSettings) -> None:
+def of_one_kind(query: SiftSettings, reference: SiftSettings, names: tuple[str, str] = ("queries", "references")) -> None:
     """UsageError if keypoints of one kind would be compared with those of the other."""
     if query.kind != reference.kind and query.keypoints and reference.keypoints:
-        kinds = f"{query.kind} (queries) and {reference.kind} (references)"
+        kinds = f"{query.kind} ({names[0]}) and {reference.kind} ({names[1]})"
         raise UsageError(f"keypoints of kind {kinds} cannot be compared: name one kind for both")
 
 

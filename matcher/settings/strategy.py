@@ -11,6 +11,8 @@ from matcher.settings.pictures import ImageSettings
 from matcher.settings.scorers import Scorers
 from matcher.settings.shortlist import IndexSettings, ShortlistSettings
 
+VOTERS = "shortlist.again.query"
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -62,4 +64,7 @@ class Strategy:
         at_least(self, answers=1)
         of_one_kind(self.query_keypoints, self.reference_keypoints)
         if self.shortlist.again is not None:
-            of_one_kind(self.shortlist.again.query, self.reference_keypoints)
+            voters, look = self.shortlist.again.query, self.scorers.sift.again if self.scorers.sift else None
+            of_one_kind(voters, self.reference_keypoints, (VOTERS, "reference_keypoints"))
+            if look is not None:
+                of_one_kind(voters, look.reference, (VOTERS, "scorers.sift.again.reference"))

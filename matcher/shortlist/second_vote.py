@@ -6,7 +6,6 @@ its surroundings fewer still vote. The index of the references stays as it is.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,8 @@ from matcher.shortlist.votes import vote_all
 
 SECOND_VOTES = "second votes"  # the source of its candidates
 Support = NDArray[np.float32]  # (C,) of the references that votes brought, best first
-log = logging.getLogger("matcher")
+RULE = 2  # counts up when the same settings bring other candidates than before
+TOGETHER = 8  # queries whose votes are in memory at a time
 
 
 def is_left_over(support: Support, settings: SecondVoteSettings) -> bool:
@@ -46,20 +46,19 @@ def vote_again(
     *,
     image_settings: ImageSettings,
     cache: Path | None,
-) -> Iterator[tuple[int, NDArray[np.int64], Support]]:
+) -> Iterator[tuple[int, tuple[NDArray[np.int64], Support] | ImageError]]:
     """Rows of queries that are left over -> each with the rows of references that it votes for, best first, and their support: the best
-    one, and others whose support would have left the query out.
-
-    A picture that cannot be read any more is told in a warning, and has no second vote.
+    one, and others whose support would have left the query out. In place of one whose picture cannot be read any more, the error.
     """
     assert settings.again is not None
-    found: dict[int, LocalFeatures] = {}
-    for n in rows:
-        try:
-            found[n] = describe_picture(queries.pictures.path[n], settings.again.query, image_settings=image_settings, cache=cache)[1]
-        except ImageError as error:
-            log.warning("%s has no second vote: %s", queries.pictures.id[n], error)
-    most = settings.again.most
-    voting = replace(settings, keypoints=settings.again.query.keypoints, per_query=most, always=1, support=settings.again.below)
-    for n, (elected, support) in zip(found, vote_all(found.values(), references, index, voting), strict=True):
-        yield n, elected, support
+    most, wanted = settings.again.most, settings.again.query
+    voting = replace(settings, keypoints=wanted.keypoints, per_query=most, always=1, support=settings.again.below)
+    for start in range(0, len(rows), TOGETHER):
+        found: dict[int, LocalFeatures] = {}
+        for n in rows[start : start + TOGETHER]:
+            try:
+                found[n] = describe_picture(queries.pictures.path[n], wanted, image_settings=image_settings, cache=cache)[1]
+            except ImageError as error:
+                yield n, error
+        for n, (elected, support) in zip(found, vote_all(found.values(), references, index, voting), strict=True):
+            yield n, (elected, support)

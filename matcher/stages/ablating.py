@@ -93,7 +93,7 @@ def ablate_strategies(
             evaluate(found[name], truth, edits=known, resamples=resamples, seed=seed),
             candidate_recall(candidates[name], truth),
             evaluate_difference(first, found[name], truth, resamples=resamples, seed=seed) if found[name] is not first else {},
-            count_cost(bench, name, groups[name], strategy, scores[name]),
+            count_cost(bench, name, groups[name], strategy, candidates[name], scores[name]),
             groups[name].folder.relative_to(output).as_posix(),
         )
     made = Ablation(output, outcomes)

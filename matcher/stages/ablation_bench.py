@@ -52,10 +52,15 @@ class Bench:
     def __init__(self, output: Path, *, queries: Place, references: Place, job: Job) -> None:
         self.output, self.queries, self.references = output, queries, references
         self.job = replace(job, cache=job.cache or str(output / "cache"))
-        self.per_pair: dict[str, float] = {}  # seconds by the judges' name
+        self.per_pair: dict[tuple[str, bool], float] = {}  # seconds by the judges' name, and whether second votes found the pair
         known = read_json(output / TIMINGS) if (output / TIMINGS).is_file() and not job.fresh else {}
         self.seconds: dict[str, float] = known.get("seconds", {})
         self.finished: list[str] = known.get("finished", [])
+
+    @property
+    def without_cache(self) -> Job:
+        """A row's seconds must not depend on what rows before it have kept."""
+        return replace(self.job, cache=None)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -106,10 +111,10 @@ class Bench:
         pipeline.index(group.sides[1], index, strategy=strategy, job=self.job)
         folder = self.candidates(name, group, strategy)
         with self.timed(folder.relative_to(self.output).as_posix()):
-            pipeline.shortlist(*group.sides, index, folder, strategy=strategy, job=self.job)
+            pipeline.shortlist(*group.sides, index, folder, strategy=strategy, job=self.without_cache)
         if (seconds := strategy.budget.seconds_per_query) is not None:
             place = folder.with_name(f"budget-{folder.name}")
-            folder = keep_to_budget(folder, *group.sides, place, seconds=seconds, strategy=strategy, job=self.job)
+            folder = keep_to_budget(folder, *group.sides, place, seconds=seconds, strategy=strategy, job=self.without_cache)
         return Stage.load(folder, Candidates).read()
 
     def candidates(self, name: str, group: Described, strategy: Strategy) -> Path:
@@ -120,9 +125,10 @@ class Bench:
         """Seconds that a row's candidates took."""
         return self.seconds[self.candidates(name, group, strategy).relative_to(self.output).as_posix()]
 
-    def score_seconds(self, group: Described, strategy: Strategy) -> float:
-        """Seconds that a pair took with a row's judges, on average; known once ``score`` was called."""
-        return self.per_pair[self.judges(group, strategy)]
+    def score_seconds(self, group: Described, strategy: Strategy, candidates: Candidates) -> float:
+        """Seconds that judging a row's candidates takes, by what a pair of their kind took on average; known once ``score`` was called."""
+        key = self.judges(group, strategy)
+        return sum(self.per_pair[key, voted] for voted in voted_again(candidates.source))
 
     def score(
         self, strategies: Mapping[str, Strategy], groups: Mapping[str, Described], candidates: Mapping[str, Candidates]
@@ -135,14 +141,13 @@ class Bench:
         for key, names in members.items():
             asked = {name: pairs_and_voted(candidates[name]) for name in names}
             strategy, sides = strategies[names[0]], groups[names[0]].sides
-            parts, seconds, count = dict[bool, tuple[dict[Pair, int], PairScores]](), 0.0, 0
+            parts = dict[bool, tuple[dict[Pair, int], PairScores]]()
             for voted in (False, True):  # a pair may be among the second votes of one row and not of another
                 if pairs := sorted({pair for some in asked.values() for pair, again in some if again is voted}):
                     name = f"{key}-{short([pairs, SECOND_VOTES] if voted else pairs)}"
                     found = self.score_pairs(name, pairs, sides, strategy=strategy, voted=voted)
                     parts[voted] = {pair: n for n, pair in enumerate(pairs)}, found
-                    seconds, count = seconds + self.seconds[f"scores, {name}"], count + len(pairs)
-            self.per_pair[key] = seconds / max(count, 1)
+                    self.per_pair[key, voted] = self.seconds[f"scores, {name}"] / len(pairs)
             scores |= {name: pick(parts, asked[name]) for name in names}
         return scores
 
@@ -154,7 +159,7 @@ class Bench:
         table = folder.with_suffix(".parquet")
         write_table(table, columns | ({"source": np.full(len(pairs), SECOND_VOTES)} if voted else {}))
         with self.timed(f"scores, {name}"):
-            pipeline.score(table, *sides, folder, strategy=strategy, job=replace(self.job, cache=None))
+            pipeline.score(table, *sides, folder, strategy=strategy, job=self.without_cache)
         return Stage.load(folder, PairScores).read()
 
     def judges(self, group: Described, strategy: Strategy) -> str:

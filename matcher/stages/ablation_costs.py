@@ -16,7 +16,7 @@ from matcher.stages.ablation_bench import Bench, Described, pairs_of, wants_keyp
 from matcher.stages.describing import load_described
 from matcher.stages.descriptors import DESCRIPTORS, compare_descriptors
 from matcher.storage.stage import Stage
-from matcher.types import Descriptors, PairScores
+from matcher.types import Candidates, Descriptors, PairScores
 
 KEYPOINT_BYTES = 128 + 2 * 4 + 4 + 4  # rows, place, size and angle, as they are stored
 
@@ -64,8 +64,8 @@ def count_passes(
     return sum(len(look(queries.pictures.take([query]), references.pictures.take([reference]))) for query, reference in pairs)
 
 
-def count_cost(bench: Bench, name: str, group: Described, strategy: Strategy, scores: PairScores) -> Cost:
-    """A row of the grid and its pair scores -> its cost.
+def count_cost(bench: Bench, name: str, group: Described, strategy: Strategy, candidates: Candidates, scores: PairScores) -> Cost:
+    """A row of the grid, its candidates and their scores -> its cost.
 
     A stage that rows share is charged to each by its share: of the views, or of the pairs.
     """
@@ -78,7 +78,7 @@ def count_cost(bench: Bench, name: str, group: Described, strategy: Strategy, sc
         + bench.seconds.get(f"descriptors of {side}, {group.folder.name}", 0.0) * share
         for side, share in zip(("query", "reference"), shares, strict=True)
     ]
-    judging = bench.score_seconds(group, strategy) * len(scores)
+    judging = bench.score_seconds(group, strategy, candidates)
     keypoints = len(references.keypoints) * KEYPOINT_BYTES if wants_keypoints(strategy) else 0
     return Cost(
         pairs=len(scores) / counts[0],

@@ -29,7 +29,7 @@ from matcher.storage.lock import hold
 from matcher.storage.manifest import MANIFEST_NAME
 from matcher.storage.records import read_record, write_record
 from matcher.storage.stage import Stage, remove_stage
-from matcher.types import Errors, PairScores, Pictures, Predictions
+from matcher.types import Candidates, Errors, PairScores, Pictures, Predictions
 
 log = logging.getLogger("matcher")
 TIMINGS = "timings.json"
@@ -148,6 +148,7 @@ class RunFolder:
         errors = Errors.concat(
             [
                 *(read_record(folder / ERRORS, Errors) for folder in folders),
+                Stage.load(self / "candidates", Candidates).errors(),
                 Stage.load(self / "pair_scores", PairScores).errors(),
             ]
         )

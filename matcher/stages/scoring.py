@@ -140,7 +140,7 @@ def score_pairs(
 ) -> Stage[PairScores]:
     """Table with query_id and reference_id, and a judge of such pairs -> finished stage of pair scores, rows in order."""
     again = strategy.shortlist.again
-    config = {"images": asdict(strategy.images), "scorers": scorer_config(strategy), "voters": asdict(again.query) if again else None}
+    config = {"images": asdict(strategy.images), "scorers": scorer_config(strategy), **({"voters": asdict(again.query)} if again else {})}
     inputs = {**made_of, "pairs": fingerprint(pairs)}
     stage = Stage.open(folder, PairScores, config=config, inputs=inputs, items=len(pairs), items_per_shard=SHARD, fresh=job.fresh)
     apart = strategy.scorers.pair_model is None  # threads share its memory of pictures

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from matcher.engine.once import Once
 from matcher.engine.shards import run_shards
-from matcher.errors import StaleStageError
+from matcher.errors import ImageError, StaleStageError
 from matcher.features import FeatureSet
 from matcher.index import Index
 from matcher.index_shards import IndexShards
@@ -21,18 +23,21 @@ from matcher.shortlist.counts import elect_by_source, frame_crops
 from matcher.shortlist.identical import near_thumbnails, same_content
 from matcher.shortlist.neighbours import rows_by_id
 from matcher.shortlist.rules import nearest
-from matcher.shortlist.second_vote import SECOND_VOTES, is_left_over, vote_again
+from matcher.shortlist.second_vote import RULE, SECOND_VOTES, Support, is_left_over, vote_again
 from matcher.shortlist.similarity import PairSimilarity
 from matcher.shortlist.votes import vote_all
 from matcher.stages.collection import Collection, index_made_by
-from matcher.stages.describing import load_described, warn_of_side
+from matcher.stages.describing import ERRORS, load_described, refuse, warn_of_side
 from matcher.stages.descriptors import compare_descriptors
 from matcher.stages.job import Job
 from matcher.stages.pasted import load_crops
+from matcher.storage.records import write_record
 from matcher.storage.stage import Stage
-from matcher.types import Candidates
+from matcher.types import Candidates, Errors
 
+log = logging.getLogger("matcher")
 SHARD = 32  # queries: faiss compares many keypoints with the centroids of its lists faster than few
+Elected = tuple[int, int, str, float]  # row of a query, row of a reference, source, support
 Found = dict[tuple[int, int], dict[str, float]]  # (row of queries, row of references) -> source -> similarity
 
 
@@ -69,7 +74,7 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
     counts, again = strategy.shortlist.counts, strategy.shortlist.again
     crops, crop_prints = load_crops(queries, side, strategy)
     config = {"shortlist": asdict(strategy.shortlist), "index": strategy.index.identity, "most": strategy.budget.pairs_per_query}
-    config |= {"images": asdict(strategy.images)} if again else {}
+    config |= {"images": asdict(strategy.images), "second_votes": RULE} if again else {}
     inputs = {"queries": query_print, "references": reference_print, **prints, **crop_prints}
     stage = Stage.open(folder, Candidates, config=config, inputs=inputs, items=len(side), items_per_shard=SHARD, fresh=job.fresh)
     near = Near(similarity if not stage.is_finished else None, strategy.shortlist.descriptor)
@@ -78,28 +83,36 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
     for n, r in same_content(side.pictures, library.pictures) if not stage.is_finished else ():
         same.setdefault(n, []).append(r)
 
-    def elect(rows: range, proved: set[int]) -> Iterator[tuple[int, int, str, float]]:
-        """Rows of queries, and those of them that need no second vote -> row of a query, row of a reference, source, support."""
+    def elect(rows: range) -> tuple[list[Elected], Errors]:
+        """Rows of queries -> what votes find, and the queries that could not be read for a second vote."""
         voters, left_over = rows if strategy.shortlist.per_query else range(0), list[int]()
         voted_for = vote_all((side.features(n) for n in voters), library, found(), strategy.shortlist)
-        for n, (elected, support) in zip(voters, voted_for, strict=True):
-            yield from ((n, r, "votes", votes) for r, votes in zip(elected.tolist(), support.tolist(), strict=True))
-            if again is not None and n not in proved and is_left_over(support, again):
+        every = list[Elected]()
+        for n, told in zip(voters, voted_for, strict=True):
+            every += elected(n, "votes", told)
+            if again is not None and n not in same and is_left_over(told[1], again):
                 left_over.append(n)
-        if not left_over:
-            return
-        sides = side, library, found()
-        for n, elected, support in vote_again(
-            left_over, *sides, strategy.shortlist, image_settings=strategy.images, cache=job.cache_folder
-        ):
-            yield from ((n, r, SECOND_VOTES, votes) for r, votes in zip(elected.tolist(), support.tolist(), strict=True))
+        more, errors = elect_again(left_over) if left_over else ([], Errors.empty())
+        return every + more, errors
 
-    def work(rows: range) -> Candidates:
+    def elect_again(rows: list[int]) -> tuple[list[Elected], Errors]:
+        """Rows of queries that are left over -> what their second votes find, and those that could not be read."""
+        every, bad, sides = list[Elected](), list[tuple[str, str, str, str, str]](), (side, library, found())
+        for n, told in vote_again(rows, *sides, strategy.shortlist, image_settings=strategy.images, cache=job.cache_folder):
+            if isinstance(told, ImageError):
+                bad.append((side.pictures.id[n], side.pictures.path[n], SECOND_VOTES, told.code, str(told)))
+            else:
+                every += elected(n, SECOND_VOTES, told)
+        return every, Errors.of(bad)
+
+    def work(rows: range) -> tuple[Candidates, Errors]:
         pairs: Found = {(n, r): {"identical": np.inf} for n in rows for r in same.get(n, ())}
         chosen = side.pictures.take(slice(rows.start, rows.stop))
         for n, r in near_thumbnails(chosen, library.pictures):
             pairs[rows.start + n, r] = {"identical": np.inf}
-        for n, r, source, support in elect(rows, {n for n, _ in pairs}):
+        every, errors = elect(rows)
+        refuse(errors, job)
+        for n, r, source, support in every:
             pairs.setdefault((n, r), {})[source] = support
         if counts is not None:
             for n in rows:
@@ -107,10 +120,19 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
                     pairs.setdefault((n, r), {})[source] = float(count)
         voted = frame_crops(as_candidates(pairs, side, library), side, crops)
         joined = [merge(of_query(voted, id_), near.of(id_)) for id_ in chosen.id.tolist()]
-        return Candidates.concat([cut(candidates, strategy.budget.pairs_per_query) for candidates in joined])
+        return Candidates.concat([cut(candidates, strategy.budget.pairs_per_query) for candidates in joined]), errors
 
     run_shards(stage, work, engine=job.engine, workers=job.workers, apart=True, label="candidates")
+    if again is not None:
+        write_record(folder / ERRORS, errors := stage.errors())
+        if len(errors):
+            log.warning("%d of %d queries could not be read for a second vote, see %s", len(errors), len(side), folder / ERRORS)
     return stage
+
+
+def elected(row: int, source: str, told: tuple[NDArray[np.int64], Support]) -> list[Elected]:
+    """Row of a query, and the rows of references (C,) that votes brought with their support (C,) -> one by one."""
+    return [(row, reference, source, votes) for reference, votes in zip(told[0].tolist(), told[1].tolist(), strict=True)]
 
 
 class Near:

@@ -1,6 +1,7 @@
 """A tiny copy that the first votes do not find, in a picture of other things: votes, then a run and a comparison."""
 
 import logging
+import shutil
 from dataclasses import asdict, replace
 
 import cv2
@@ -11,11 +12,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from matcher.errors import UsageError
+from matcher.errors import ImageError, MatcherError, UsageError
 from matcher.features import FeatureSet, describe_pictures
 from matcher.images.table import read_images
 from matcher.index import Index
-from matcher.pipeline import ablate, compare, evaluate, run, score
+from matcher.pipeline import ablate, compare, describe, evaluate, index, run, score, shortlist
 from matcher.settings import (
     ImageSettings,
     IndexSettings,
@@ -30,8 +31,9 @@ from matcher.settings import (
 from matcher.shortlist.second_vote import SECOND_VOTES, is_left_over, vote_again
 from matcher.shortlist.votes import vote
 from matcher.stages.job import Job
+from matcher.storage.records import read_record
 from matcher.storage.stage import Stage
-from matcher.types import Candidates
+from matcher.types import Candidates, Errors
 
 IMAGES = ImageSettings()
 COARSE = SiftSettings(short_side=160, keypoints=120)
@@ -85,13 +87,13 @@ def finished(folders, tmp_path_factory):
 
 
 def again(sides, rows, settings=SHORTLIST):
-    return {n: (elected, support) for n, elected, support in vote_again(rows, *sides, settings, image_settings=IMAGES, cache=None)}
+    return dict(vote_again(rows, *sides, settings, image_settings=IMAGES, cache=None))
 
 
 def test_it_finds_what_the_first_votes_do_not(sides):
-    queries, references, index = sides
+    queries, references, listed = sides
     tiny, large = (queries.number[name] for name in ("tiny", "large"))
-    first = {n: vote(queries.features(n), references, index, SHORTLIST)[1] for n in (tiny, large)}
+    first = {n: vote(queries.features(n), references, listed, SHORTLIST)[1] for n in (tiny, large)}
     assert is_left_over(first[tiny], AGAIN) and not is_left_over(first[large], AGAIN)
     elected, support = again(sides, [tiny])[tiny]
     assert references.pictures.id[elected[0]] == "coffee" and support[0] > 5 * first[tiny].max(initial=0.5)
@@ -121,15 +123,59 @@ def test_others_than_the_best_need_the_support_that_leaves_none_over(sides):
             assert fewer.tolist() == expected
 
 
-def test_a_picture_that_is_gone_is_told_and_the_others_vote(sides, folders, tmp_path, caplog):
-    queries, references, index = sides
+def test_a_picture_that_is_gone_is_an_error_in_its_place_and_the_others_vote(sides, tmp_path):
+    queries, references, listed = sides
     gone, tiny = queries.number["large"], queries.number["tiny"]
     paths = queries.pictures.path.astype(object)
     paths[gone] = str(tmp_path / "gone.png")
     moved = FeatureSet(replace(queries.pictures, path=paths), queries.keypoints)
+    found = again((moved, references, listed), [gone, tiny])
+    assert isinstance(found[gone], ImageError) and "gone.png" in str(found[gone])
+    assert references.pictures.id[found[tiny][0][0]] == "coffee"
+
+
+def test_so_many_queries_as_one_likes_vote_together(sides, monkeypatch):
+    rows = list(range(len(sides[0])))
+    found = []
+    for together in (1, 3, 100):
+        monkeypatch.setattr("matcher.shortlist.second_vote.TOGETHER", together)
+        found.append({n: [side.tolist() for side in told] for n, told in again(sides, rows).items()})
+    assert found[0] == found[1] == found[2] and list(found[0]) == rows
+
+
+def test_a_run_lists_queries_that_are_gone_by_then(folders, tmp_path, caplog):
+    shutil.copytree(folders[0], tmp_path / "queries")
+    job = Job(workers=1)
+    for side, place in (("query", tmp_path / "queries"), ("reference", folders[1])):
+        describe(place, tmp_path / side, side=side, strategy=STRATEGY, job=job)
+    index(tmp_path / "reference", tmp_path / "index", strategy=STRATEGY, job=job)
+    (tmp_path / "queries" / "stranger.png").unlink()
+    places = tmp_path / "query", tmp_path / "reference", tmp_path / "index"
+    with pytest.raises(MatcherError, match=r"stranger\.png"):
+        shortlist(*places, tmp_path / "strict", strategy=STRATEGY, job=replace(job, on_error="raise"))
     with caplog.at_level(logging.WARNING, logger="matcher"):
-        found = again((moved, references, index), [gone, tiny])
-    assert list(found) == [tiny] and "large has no second vote" in caplog.text and "gone.png" in caplog.text
+        made = shortlist(*places, tmp_path / "candidates", strategy=STRATEGY, job=job)
+    errors = read_record(made / "errors.parquet", Errors)
+    assert errors.id.tolist() == ["stranger"] and errors.stage.tolist() == [SECOND_VOTES] and "1 of 4 queries" in caplog.text
+    candidates = Stage.load(made, Candidates).read()
+    assert any(SECOND_VOTES in said for said in candidates.source[candidates.query_id == "tiny"])
+
+
+def test_a_reference_that_is_blank_too_keeps_nothing_pasted_on_blank_from_a_second_vote(photos, tmp_path):
+    for side in ("queries", "references"):
+        (tmp_path / side).mkdir()
+    page = np.full((600, 800, 3), 255, np.uint8)
+    small = cv2.resize(photos["coffee"], (80, 60), interpolation=cv2.INTER_AREA)
+    page[500:560, 100:180] = 255 - (255 - small) // 3  # faint
+    Image.fromarray(page).save(tmp_path / "queries" / "page.png")
+    Image.fromarray(np.full((400, 400, 3), 255, np.uint8)).save(tmp_path / "references" / "blank.png")
+    Image.fromarray(photos["coffee"]).save(tmp_path / "references" / "coffee.png")
+    few = replace(STRATEGY, query_keypoints=replace(COARSE, keypoints=4), shortlist=replace(SHORTLIST, keypoints=4))
+    output = tmp_path / "out"
+    run(tmp_path / "queries", tmp_path / "references", output, strategy=few, job=Job(workers=1))
+    found = Stage.load(output / "candidates", Candidates).read()
+    sources = dict(zip(found.reference_id.tolist(), found.source.tolist(), strict=True))
+    assert "identical" in sources["blank"] and SECOND_VOTES in sources["coffee"].split("+")
 
 
 def test_a_run_judges_such_pairs_by_the_keypoints_that_found_them(finished, folders, tmp_path):
@@ -183,3 +229,7 @@ def test_what_cannot_work_is_refused():
         SecondVoteSettings(query=SiftSettings(keypoints=0))
     with pytest.raises(UsageError, match="cannot be compared"):
         Strategy(shortlist=ShortlistSettings(again=SecondVoteSettings(query=SiftSettings(kind="sift"))))
+    sift = {"query_keypoints": SiftSettings(kind="sift"), "reference_keypoints": SiftSettings(kind="sift")}
+    voting = ShortlistSettings(again=SecondVoteSettings(query=SiftSettings(kind="sift")))
+    with pytest.raises(UsageError, match=r"sift \(shortlist\.again\.query\) and corners \(scorers\.sift\.again\.reference\)"):
+        Strategy(**sift, shortlist=voting, scorers=STRATEGY.scorers)

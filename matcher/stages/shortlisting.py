@@ -92,18 +92,8 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
             every += elected(n, "votes", told)
             if again is not None and n not in same and is_left_over(told[1], again):
                 left_over.append(n)
-        more, errors = elect_again(left_over) if left_over else ([], Errors.empty())
+        more, errors = elect_again(left_over, (side, library, found()), strategy, job) if left_over else ([], Errors.empty())
         return every + more, errors
-
-    def elect_again(rows: list[int]) -> tuple[list[Elected], Errors]:
-        """Rows of queries that are left over -> what their second votes find, and those that could not be read."""
-        every, bad, sides = list[Elected](), list[tuple[str, str, str, str, str]](), (side, library, found())
-        for n, told in vote_again(rows, *sides, strategy.shortlist, image_settings=strategy.images, cache=job.cache_folder):
-            if isinstance(told, ImageError):
-                bad.append((side.pictures.id[n], side.pictures.path[n], SECOND_VOTES, told.code, str(told)))
-            else:
-                every += elected(n, SECOND_VOTES, told)
-        return every, Errors.of(bad)
 
     def work(rows: range) -> tuple[Candidates, Errors]:
         pairs: Found = {(n, r): {"identical": np.inf} for n in rows for r in same.get(n, ())}
@@ -133,6 +123,19 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
 def elected(row: int, source: str, told: tuple[NDArray[np.int64], Support]) -> list[Elected]:
     """Row of a query, and the rows of references (C,) that votes brought with their support (C,) -> one by one."""
     return [(row, reference, source, votes) for reference, votes in zip(told[0].tolist(), told[1].tolist(), strict=True)]
+
+
+def elect_again(
+    rows: list[int], sides: tuple[FeatureSet, FeatureSet, Index | IndexShards], strategy: Strategy, job: Job
+) -> tuple[list[Elected], Errors]:
+    """Rows of queries that are left over -> what their second votes find, and those that could not be read."""
+    every, bad, queries = list[Elected](), list[tuple[str, str, str, str, str]](), sides[0].pictures
+    for n, told in vote_again(rows, *sides, strategy.shortlist, image_settings=strategy.images, cache=job.cache_folder):
+        if isinstance(told, ImageError):
+            bad.append((queries.id[n], queries.path[n], SECOND_VOTES, told.code, str(told)))
+        else:
+            every += elected(n, SECOND_VOTES, told)
+    return every, Errors.of(bad)
 
 
 class Near:

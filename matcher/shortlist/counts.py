@@ -6,10 +6,11 @@ in the matching track of the Image Similarity Challenge). No geometry, no mirror
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from matcher.crops import CropSet
 from matcher.features import FeatureSet
@@ -24,14 +25,31 @@ COUNTS, CROP_COUNTS = "counts", "crop_counts"  # sources of candidates: who vote
 
 def elect(query: LocalFeatures, references: FeatureSet, index: Index | IndexShards, settings: CountSettings) -> tuple[int, int] | None:
     """Query keypoints -> the row of the reference that wins and its votes; None if none does."""
-    if not len(query):
-        return None
-    similarity, neighbour = index.search(query.rows, 1)
-    seen = np.flatnonzero(neighbour[:, 0] >= 0)
+    return next(elect_all([query], references, index, settings))
+
+
+def elect_all(
+    queries: Sequence[LocalFeatures], references: FeatureSet, index: Index | IndexShards, settings: CountSettings
+) -> Iterator[tuple[int, int] | None]:
+    """As :func:`elect` for each of the queries; the index is asked once for all: faiss compares a thousand rows with all
+    references, or with the centroids of its lists, several times as fast as a few hundred."""
+    if not queries:
+        return
+    similarity, neighbour = index.search(np.concatenate([query.rows for query in queries]), 1)
+    ends = np.cumsum([len(query) for query in queries])[:-1]
+    for near in zip(np.split(similarity[:, 0], ends), np.split(neighbour[:, 0], ends), strict=True):
+        yield winner_of(*near, references, settings)
+
+
+def winner_of(
+    similarity: NDArray[np.float32], neighbour: NDArray[np.int64], references: FeatureSet, settings: CountSettings
+) -> tuple[int, int] | None:
+    """The nearest reference keypoint (K,) of each keypoint of a query, and how similar it is -> as :func:`elect`."""
+    seen = np.flatnonzero(neighbour >= 0)
     if not len(seen):
         return None
-    squared = np.maximum(2 - 2 * similarity[seen, 0].astype(np.float64), 0)
-    owner = references.owner(neighbour[seen, 0])
+    squared = np.maximum(2 - 2 * similarity[seen].astype(np.float64), 0)
+    owner = references.owner(neighbour[seen])
     voted, votes = np.unique(owner, return_counts=True)
     first = int(votes.argmax())
     runner_up = int(np.delete(votes, first).max(initial=0))
@@ -42,16 +60,23 @@ def elect(query: LocalFeatures, references: FeatureSet, index: Index | IndexShar
 
 
 def elect_by_source(
-    number: int, queries: FeatureSet, crops: CropSet | None, references: FeatureSet, index: Index | IndexShards, settings: CountSettings
-) -> Iterator[tuple[str, int, int]]:
-    """Row of a query -> for the whole picture and for its crop, if they have a winner: the source, the winner's row, its votes."""
-    looks: Sequence[tuple[str, LocalFeatures | None]] = (
-        (COUNTS, queries.features(number)),
-        (CROP_COUNTS, crops.features(number) if crops is not None else None),
-    )
-    for source, features in looks:
-        if features is not None and (winner := elect(features, references, index, settings)) is not None:
-            yield source, *winner
+    rows: Iterable[int],
+    queries: FeatureSet,
+    crops: CropSet | None,
+    references: FeatureSet,
+    index: Index | IndexShards,
+    settings: CountSettings,
+) -> Iterator[tuple[int, int, str, float]]:
+    """Rows of queries -> for each whole picture and each crop that has a winner: the query's row, the winner's, the source, its votes."""
+    looks: list[tuple[int, str, LocalFeatures]] = []
+    for row in rows:
+        looks.append((row, COUNTS, queries.features(row)))
+        if crops is not None and (crop := crops.features(row)) is not None:
+            looks.append((row, CROP_COUNTS, crop))
+    winners = elect_all([features for *_, features in looks], references, index, settings)
+    for (row, source, _), winner in zip(looks, winners, strict=True):
+        if winner is not None:
+            yield row, winner[0], source, float(winner[1])
 
 
 def frame_crops(candidates: Candidates, queries: FeatureSet, crops: CropSet | None) -> Candidates:

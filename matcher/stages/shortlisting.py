@@ -102,12 +102,10 @@ def shortlist_pairs(queries: Path, references: Path, index: Path, folder: Path, 
             pairs[rows.start + n, r] = {"identical": np.inf}
         every, errors = elect(rows)
         refuse(errors, job)
+        if counts is not None:
+            every += elect_by_source(rows, side, crops, library, found(), counts)
         for n, r, source, support in every:
             pairs.setdefault((n, r), {})[source] = support
-        if counts is not None:
-            for n in rows:
-                for source, r, count in elect_by_source(n, side, crops, library, found(), counts):
-                    pairs.setdefault((n, r), {})[source] = float(count)
         voted = frame_crops(as_candidates(pairs, side, library), side, crops)
         joined = [merge(of_query(voted, id_), near.of(id_)) for id_ in chosen.id.tolist()]
         return Candidates.concat([cut(candidates, strategy.budget.pairs_per_query) for candidates in joined]), errors

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from matcher.geometry import from_box
 from matcher.index import Index
 from matcher.models.sift import LocalFeatures
 from matcher.settings import CountSettings, IndexSettings
-from matcher.shortlist.counts import elect, elect_by_source, frame_crops
+from matcher.shortlist.counts import elect, elect_all, elect_by_source, frame_crops
 from matcher.types import Candidates, Pictures, Views
 
 SETTINGS = CountSettings()
@@ -101,9 +103,20 @@ def test_whole_and_crop_elect_one_each(references, index):
     frames = np.stack([from_box(0.1, 0.2, 0.5, 0.6), from_box(0, 0, 0.3, 0.3)])
     views = Views(image_id=["p0", "p1"], frame=frames, kind=["overlay"] * 2, confidence=[0.9, 0.5])
     crops = CropSet(queries, views, join(["p0", "p1"], [votes(0, 9, 1), votes(1, 2, 0)]))
-    said = {n: list(elect_by_source(n, queries, crops, references, index, SETTINGS)) for n in range(3)}
-    assert said == {0: [("counts", 0, 6), ("crop_counts", 1, 9)], 1: [("counts", 2, 7)], 2: []}
-    assert list(elect_by_source(0, queries, None, references, index, SETTINGS)) == [("counts", 0, 6)]
+    sides = references, index, SETTINGS
+    assert list(elect_by_source(range(3), queries, crops, *sides)) == [(0, 0, "counts", 6), (0, 1, "crop_counts", 9), (1, 2, "counts", 7)]
+    assert list(elect_by_source(range(1, 3), queries, crops, *sides)) == [(1, 2, "counts", 7)]
+    assert list(elect_by_source(range(3), queries, None, *sides)) == [(0, 0, "counts", 6), (1, 2, "counts", 7)]
+    assert list(elect_by_source([], queries, crops, *sides)) == []
+
+
+def test_the_index_is_asked_once_for_all(references, index):
+    asked = []
+    counting = SimpleNamespace(search=lambda rows, k: asked.append(len(rows)) or index.search(rows, k))
+    queries = [votes(6, 1, 0), votes(0, 0, 0), votes(0, 0, 7)]
+    assert list(elect_all(queries, references, counting, SETTINGS)) == [elect(one, references, index, SETTINGS) for one in queries]
+    assert asked == [14]
+    assert list(elect_all([], references, counting, SETTINGS)) == []
 
 
 def test_what_only_a_crop_found_has_the_crops_frame(references):

@@ -50,7 +50,8 @@ class Record:
     def check(self) -> None:
         """What must hold beyond shapes; ValueError if it does not."""
         if self.keys and len(self) and (repeated := self.first_repeated()) is not None:
-            raise ValueError(f"{type(self).__name__} holds {', '.join(repeated)} more than once")
+            named = ", ".join(f"{key} {value or '(none)'}" for key, value in zip(self.keys, repeated, strict=True))
+            raise ValueError(f"there is more than one row with {named}")
 
     def first_repeated(self) -> tuple[str, ...] | None:
         seen = set()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from jsonargparse import auto_cli
+from jsonargparse import ArgumentError, auto_cli
 
 from matcher.errors import MatcherError, UsageError
 
@@ -18,9 +18,9 @@ def run_script(function: Callable[..., Any]) -> int:
     """The words of the command line -> exit code: 0 done, 1 error, 2 usage."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        auto_cli(function, as_positional=False)
-    except UsageError as error:
-        logger.error("error: %s", error)
+        auto_cli(function, as_positional=False, exit_on_error=False)
+    except (UsageError, ArgumentError) as error:
+        logger.error("error: %s (see --help)", " ".join(str(error).split()))
         return 2
     except MatcherError as error:
         logger.error("error: %s", error)

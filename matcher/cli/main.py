@@ -30,7 +30,7 @@ def main(words: Sequence[str] | None = None) -> int:
         again = " without --fresh" if any(word.startswith("--fresh") for word in words) else ""
         return complain(INTERRUPTED.format(again), 130)
     except UsageError as error:
-        verb = f"{words[0]} " if words and words[0] in (*VERBS, *TRAINING) else ""
+        verb = f"{words[0].replace('_', '-')} " if words and words[0] in (*VERBS, *TRAINING) else ""
         return complain(f"error: {error} (see matcher {verb}--help)", 2)
     except (MatcherError, OSError) as error:
         return complain(" ".join([f"error: {error}", *getattr(error, "__notes__", ())]), 1)
@@ -56,8 +56,8 @@ def answer(words: Sequence[str]) -> tuple[str, int]:
         return train(verb, rest)
     if verb.startswith("-"):
         raise UsageError(f"the verb comes first: matcher VERB {verb} ...")
-    close = get_close_matches(verb, (*VERBS, *TRAINING), n=1)
-    raise UsageError(f"there is no verb {verb}" + (f"; did you mean {close[0]}?" if close else ""))
+    close = [name.replace("_", "-") for name in get_close_matches(verb, (*VERBS, *TRAINING), n=1)]
+    raise UsageError(f"there is no verb {verb.replace('_', '-')}" + (f"; did you mean {close[0]}?" if close else ""))
 
 
 def do(verb: str, words: Sequence[str]) -> tuple[str, int]:

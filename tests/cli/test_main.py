@@ -29,6 +29,7 @@ def test_verb_may_be_written_with_a_dash(matcher):
 
 
 def test_unknown_verb_names_the_nearest(matcher):
+    assert matcher("fit_fuson")[2] == "matcher: error: there is no verb fit-fuson; did you mean fit-fusion? (see matcher --help)\n"
     assert matcher("evalute") == (2, "", "matcher: error: there is no verb evalute; did you mean evaluate? (see matcher --help)\n")
 
 

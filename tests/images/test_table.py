@@ -389,7 +389,7 @@ def test_take_and_concat_carry_the_other_columns():
 
 
 def test_an_image_set_checks_itself():
-    with pytest.raises(ValueError, match="more than once"):
+    with pytest.raises(ValueError, match="more than one row"):
         make_set("a", "a")
     with pytest.raises(ValueError, match=r"extra has label of another length"):
         make_set("a", "b", label=np.array(["x"]))

@@ -55,7 +55,7 @@ def test_no_predictions_are_a_list_too(tmp_path):
         ("q1,r1,.5\nq1,r2,nan\n", "predictions.csv: the score of q1, r2 is not a number"),
         ("q1,r1,\n", "the score of q1, r1 is not a number"),
         ("q1,,.5\n", "row 1 has an empty reference_id"),
-        ("q1,r1,.5\nq2,r1,.5\nq1,r1,.7\n", "predictions.csv: ScoredPairs holds q1, r1 more than once"),
+        ("q1,r1,.5\nq2,r1,.5\nq1,r1,.7\n", "predictions.csv: there is more than one row with query_id q1, reference_id r1"),
     ],
 )
 def test_bad_predictions_are_told_in_a_sentence(tmp_path, text, message):

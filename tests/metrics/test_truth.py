@@ -50,9 +50,9 @@ def test_ids_that_are_words_are_no_header(tmp_path, text):
         ("q1,r1\nq2\n", "file.csv, line 2: expected 2 fields, found 1"),
         ("q1,r1,0.5\n", "file.csv, line 1: expected 2 fields, found 3"),
         ("q1,r1\n,r2\n", "row 2 has an empty query_id"),
-        ("q1,r1\nq2,r1\nq1,r1\n", "file.csv: GroundTruth holds q1, r1 more than once"),
+        ("q1,r1\nq2,r1\nq1,r1\n", "file.csv: there is more than one row with query_id q1, reference_id r1"),
         ("q1,r1\nq1,\n", "lists q1 with a reference and with an empty one"),
-        ("q1,\nq1,\n", "q1,  more than once"),
+        ("q1,\nq1,\n", "more than one row with query_id q1, reference_id (none)"),
         (b"\xff\xfe\x00\x01", "is not a CSV file in UTF-8"),
     ],
 )
@@ -88,7 +88,7 @@ def test_edits(tmp_path):
         (EDITS_HEADER + "q1,r1,crop,hard,1,1 0 0 0 1 0 0 0 1\n", "file.csv, column severity: 'hard' is not a number"),
         (EDITS_HEADER + "q1,r1,crop,1,1,1 0 0 0 1 0\n", "file.csv, frame of q1: expected 9 numbers separated by spaces, found 6"),
         (EDITS_HEADER + "q1,r1,crop,1,1,1 0 0 0 1 0 0 0 x\n", "frame of q1: 'x' is not a number"),
-        (EDITS_HEADER + "q1,r1,crop,1,1,\nq1,r1,crop,1,1,\n", "file.csv: Edits holds q1, r1 more than once"),
+        (EDITS_HEADER + "q1,r1,crop,1,1,\nq1,r1,crop,1,1,\n", "file.csv: there is more than one row with query_id q1, reference_id r1"),
     ],
 )
 def test_bad_edits_are_told_in_a_sentence(tmp_path, text, message):

@@ -211,7 +211,7 @@ def test_pairs_in_two_shards_are_named_on_reading(tmp_path):
     stage = begin(tmp_path / "s")
     for number in stage.pending():
         stage.write(number, scores(range(1)))
-    with pytest.raises(MatcherError, match="q0, q0 more than once"):
+    with pytest.raises(MatcherError, match="more than one row with query_id q0, reference_id q0"):
         stage.read()
 
 

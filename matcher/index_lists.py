@@ -46,8 +46,9 @@ def write_lists(searcher: Any, folder: Path) -> None:
 
 @cache
 def blas() -> Any:
-    """What computes products. Sign bits are turned query by query: threads of its own, which wait for each other every time, take 100
-    times as long as none where other work keeps a core busy."""
+    """What computes products, to be held to one thread: how they are shared out decides the last bits of a row's distances to the
+    centroids, and which list is its fourth may hang on one. And sign bits are turned query by query: threads that wait for each
+    other every time take 100 times as long as none where other work keeps a core busy."""
     return ThreadpoolController().select(user_api="blas")
 
 
@@ -72,7 +73,8 @@ def search_by_list(searcher: Any, rows: NDArray[np.float32], k: int) -> tuple[ND
 
 def look_into_lists(searcher: Any, rows: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Queries (Q, D) -> the k largest products of each with each of the P lists that it looks into, and their ids (Q, P * k)."""
-    away, lists = searcher.quantizer.search(rows, searcher.nprobe)
+    with blas().limit(limits=1):
+        away, lists = searcher.quantizer.search(rows, searcher.nprobe)
     order = np.argsort(lists, axis=None, kind="stable")
     asked = [np.ascontiguousarray(array) for array in (rows[order // lists.shape[1]], lists.ravel()[order], away.ravel()[order])]
     products, ids = np.empty((len(order), k), dtype=np.float32), np.empty((len(order), k), dtype=np.int64)

@@ -295,13 +295,19 @@ def test_list_by_list_finds_what_query_by_query_does(k, probes, monkeypatch):
     assert np.array_equal(found[seen, their], np.einsum("nd,nd->n", queries[seen], rows[places[seen, their]].astype(np.float32)))
 
 
-def test_products_of_a_search_in_mapped_lists_begin_no_threads(tmp_path):
-    build("binary", clustered(2000, bytes_=True), on_disk=True, bits=128).save(tmp_path)
-    lists, seen = Index.load(tmp_path, made_by=MODEL)._searcher, []
+@pytest.mark.parametrize("kind", ["binary", "ivf"])  # on disk, and in memory
+def test_products_with_centroids_begin_no_threads(kind, tmp_path):
+    build(kind, clustered(2000, bytes_=True), on_disk=kind == "binary", bits=128).save(tmp_path)
+    lists, seen = Index.load(tmp_path, made_by=MODEL, gpu="no")._searcher, []
     quantizer = lists.quantizer
-    lists.quantizer = SimpleNamespace(search=lambda *words: seen.append(blas_threads()) or quantizer.search(*words))
+    watched = SimpleNamespace(search=lambda *words: seen.append(blas_threads()) or quantizer.search(*words))
     with threadpool_limits(limits=2, user_api="blas"):
-        lists.search(clustered(50, bytes_=True).astype(np.float32), 3)
+        if kind == "binary":
+            lists.quantizer = watched
+            lists.search(clustered(50, bytes_=True).astype(np.float32), 3)
+        else:
+            stand_in = SimpleNamespace(nprobe=4, quantizer=watched, search_preassigned_c=lists.search_preassigned_c)
+            index_lists.search_by_list(stand_in, clustered(50, bytes_=True).astype(np.float32), 3)
         assert seen == [{1}] and blas_threads() == {2}
 
 

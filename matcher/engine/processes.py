@@ -34,6 +34,7 @@ RETRIES = 2  # of a shard whose process died
 LOOK = 0.3  # seconds between looks at whether the process that began it is there
 IDLE = 60  # seconds after which a process without work ends
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+KEPT = {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e18"}  # bytes; else loky takes an index that is looked into for a leak, and ends the process
 log = logging.getLogger("matcher")
 
 
@@ -131,7 +132,7 @@ def begin(workers: int) -> Any:
     It would add or end some where the number differs, and wait for ever if one of them has just died: ``initargs`` that differ end all.
     """
     arguments = (os.getpid(), workers)
-    return get_reusable_executor(workers, timeout=IDLE, kill_workers=True, initializer=prepare, initargs=arguments, env=ONE_THREAD)
+    return get_reusable_executor(workers, timeout=IDLE, kill_workers=True, initializer=prepare, initargs=arguments, env=ONE_THREAD | KEPT)
 
 
 @contextmanager

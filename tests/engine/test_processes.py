@@ -76,6 +76,22 @@ def test_they_stay_for_the_next_stage(tmp_path, marks):
     assert len(list(marks.iterdir())) <= 3
 
 
+def test_a_process_stays_though_what_it_holds_grows(tmp_path, marks):
+    plain = make_work(marks)
+
+    def work(items):
+        time.sleep(0.6)  # loky looks at most once a second
+        vars(np).setdefault("held", []).append(np.ones(13_000_000))  # 104 MB, in that process alone
+        return plain(items)
+
+    processes.begin(1).shutdown(wait=True, kill_workers=True)
+    try:
+        processes.run_shards(begin(tmp_path / "stage", items=5, items_per_shard=1), work, workers=1)
+    finally:
+        processes.begin(1).shutdown(wait=True, kill_workers=True)
+    assert len(list(marks.iterdir())) == 1
+
+
 APART = {"apart": True, "workers": 3}
 
 

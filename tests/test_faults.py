@@ -25,6 +25,9 @@ from matcher.settings import Strategy
         ({"scorers": {"pair_model": {"model": "a", "views": [{"querry": []}]}}}, "s.scorers.pair_model.views.querry", None),
         ({"shortlist": {"descriptor": [{"per": 2}]}}, "s.shortlist.descriptor.per", None),
         ({"scorers": {"sift": {"agin": {}}}}, "s.scorers.sift.agin", None),
+        ({"query_keypoints": {"keypoints": None}}, "s.query_keypoints.keypoints", "must not be null; leave it out for its default"),
+        ({"fusion": None}, "s.fusion", "must not be null"),
+        ({"shortlist": {"support": float("nan")}}, "s.shortlist", "support must be at least 0"),
         ({"descriptor": {"backbone": "a", "post": None}}, "s.descriptor.post", "must be keys and values, not null"),
         (
             {"descriptor": {"backbone": "a", "post": {"subtract": {"nearest": 0}}}},

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from matcher.errors import UsageError
 from matcher.metrics.ranking import Array, Integers
 
 Measure = Callable[[Integers], dict[str, Array]]  # counts (R, Q) -> named numbers (R,)
@@ -39,6 +40,8 @@ def bootstrap(measure: Measure, queries: int, *, resamples: int = 1000, seed: in
 
     The value is that of every query counted once; resamples in which a number is not defined are left out of its interval.
     """
+    if min(resamples, seed) < 0:
+        raise UsageError(f"resamples and seed must be at least 0, not {resamples} and {seed}")
     values = measure(np.ones((1, queries), dtype=np.int64))
     at_once = max(1, ELEMENTS_AT_ONCE // max(rows, queries, 1))
     blocks = [measure(counts) for counts in resample_counts(queries, resamples, seed, at_once=at_once)] if queries else []

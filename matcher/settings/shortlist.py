@@ -117,6 +117,6 @@ class ShortlistSettings:
     again: SecondVoteSettings | None = None
 
     def __post_init__(self) -> None:
-        at_least(self, per_query=0, always=0, keypoints=1, neighbours=2, tried=1, tolerance=0)
+        at_least(self, per_query=0, always=0, support=0, keypoints=1, neighbours=2, tried=1, tolerance=0)
         if self.again is not None and not self.per_query:
             raise UsageError("shortlist.again waits for the votes that per_query 0 switches off: raise it, or make again null")

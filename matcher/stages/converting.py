@@ -25,6 +25,8 @@ def convert_file(source: Path, output: Path, *, rows: int, strategy: Strategy) -
     """A file or folder -> the other format. UsageError if that pair is none, MatcherError if the source is not what its name says."""
     if rows < 1:
         raise UsageError(f"rows must be at least 1, not {rows}")
+    if not source.exists():
+        raise MatcherError(f"there is no file or folder {source}")
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix.lower() in HDF5 and source.is_dir():
         write_vectors(output, *described_vectors(source, strategy))

@@ -5,12 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from matcher.errors import UsageError
 from matcher.metrics.bootstrap import bootstrap, difference, percentile_interval, resample_counts
 
 
 def mean_of(values):
     values = np.asarray(values)
     return lambda counts: {"mean": counts @ values / counts.sum(-1)}
+
+
+@pytest.mark.parametrize("wrong", [{"resamples": -3}, {"seed": -1}])
+def test_fewer_than_no_resamples_are_refused(wrong):
+    with pytest.raises(UsageError, match="resamples and seed must be at least 0, not"):
+        bootstrap(mean_of([1, 2]), 2, **wrong)
 
 
 def test_a_resample_draws_as_many_queries_as_there_are():

@@ -124,6 +124,8 @@ def test_what_is_no_conversion_is_refused(made, tmp_path, command):
     folder, strategy = made
     with pytest.raises(UsageError, match="no way from"):
         pipeline.convert(folder / "out" / "predictions.parquet", tmp_path / "a.h5", strategy=strategy)
+    with pytest.raises(MatcherError, match=r"there is no file or folder .*nowhere"):
+        pipeline.convert(tmp_path / "nowhere", tmp_path / "a.h5", strategy=strategy)
     with pytest.raises(MatcherError, match=r"none\.parquet"):
         pipeline.convert(tmp_path / "none.parquet", tmp_path / "a.csv")
     code, _, complaint = command("convert", tmp_path / "none.h5", tmp_path / "a.csv")

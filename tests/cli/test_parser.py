@@ -196,8 +196,10 @@ def test_wrong_values_are_refused_with_what_is_wanted(config):
     )
 
 
-def test_what_is_missing_is_named():
+def test_what_is_missing_is_named(config):
     assert refusal("--queries", "a") == "still needed: --references, --output"
+    path = config({"strategy": {"descriptor": {"query_views": ["whole"]}}})
+    assert refusal(*RUN, "--config", path) == f"still needed: strategy.descriptor.backbone (in {path})"
 
 
 @pytest.mark.parametrize("typed", ["run/fulll.yaml", "fulll.yaml", "full.yaml", "run/full", "experiments/run/ful.yaml"])

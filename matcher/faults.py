@@ -13,8 +13,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from matcher.errors import UsageError
 
-NOT_KEYS = "must be keys and values, not null; leave it out for its defaults"
-
 
 class Fault(Exception):
     """What is wrong with what is written under a key; ``said`` is None if there is no such key."""
@@ -57,9 +55,8 @@ def build(cls: type, content: Any, key: str) -> Any:
         if name not in hints:
             raise Fault(f"{key}.{name}", None)
         inner = next(dataclasses_in(hints[name]), None)
-        if value is None and not takes_null(hints[name]):
-            kind = "must not be null; leave it out for its default" if inner is None else NOT_KEYS
-            raise Fault(f"{key}.{name}", kind)
+        if value is None and type(None) not in get_args(hints[name]):
+            raise Fault(f"{key}.{name}", "must not be null; leave it out for its default")
         if inner is None or value is None:
             values[name] = value
         elif not is_list(hints[name]):
@@ -72,10 +69,6 @@ def build(cls: type, content: Any, key: str) -> Any:
         raise Fault(key, str(error)) from error
     except (TypeError, AttributeError):  # a value of the wrong kind, or one that is missing
         return None
-
-
-def takes_null(hint: Any) -> bool:
-    return hint is Any or hint is type(None) or type(None) in get_args(hint) or None in get_args(hint)
 
 
 def is_list(hint: Any) -> bool:

@@ -28,7 +28,7 @@ from matcher.settings import Strategy
         ({"query_keypoints": {"keypoints": None}}, "s.query_keypoints.keypoints", "must not be null; leave it out for its default"),
         ({"fusion": None}, "s.fusion", "must not be null"),
         ({"shortlist": {"support": float("nan")}}, "s.shortlist", "support must be at least 0"),
-        ({"descriptor": {"backbone": "a", "post": None}}, "s.descriptor.post", "must be keys and values, not null"),
+        ({"descriptor": {"backbone": "a", "post": None}}, "s.descriptor.post", "must not be null"),
         (
             {"descriptor": {"backbone": "a", "post": {"subtract": {"nearest": 0}}}},
             "s.descriptor.post.subtract",

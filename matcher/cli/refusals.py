@@ -44,11 +44,9 @@ def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[typ
         return f"there is no option {key}{in_file(key, words)}{nearest(key, list(known_keys(function, flags)))}"
     if empty := [path for path in config_files(words) if Path(path).is_file() and not Path(path).read_bytes().strip()]:
         return f"config {empty[0]} is empty: write differences into it, or leave it out"
-    if (missing := REQUIRED.search(message)) and where:
-        return f"still needed: {', '.join(f'{where}.{name}' for name in missing[1].split(', '))}{in_file(where, words)}"
-    if missing:
-        dashes = "" if function.__name__ in POSITIONAL else "--"
-        return f"still needed: {', '.join(dashes + name for name in missing[1].split(', '))}"
+    if missing := REQUIRED.search(message):
+        before = f"{where}." if where else "" if function.__name__ in POSITIONAL else "--"
+        return f"still needed: {', '.join(before + name for name in missing[1].split(', '))}{in_file(where, words)}"
     if missing := NO_FILE.search(message):
         return f"there is no config {missing[1]}{nearest_config(missing[1], words)}"
     if missing := NO_ATTRIBUTE.search(message) or NO_CLASS.search(message) or NO_DOTS.search(message):

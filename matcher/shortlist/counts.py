@@ -23,16 +23,14 @@ from matcher.types import Candidates
 COUNTS, CROP_COUNTS = "counts", "crop_counts"  # sources of candidates: who voted
 
 
-def elect(query: LocalFeatures, references: FeatureSet, index: Index | IndexShards, settings: CountSettings) -> tuple[int, int] | None:
-    """Query keypoints -> the row of the reference that wins and its votes; None if none does."""
-    return next(elect_all([query], references, index, settings))
-
-
 def elect_all(
     queries: Sequence[LocalFeatures], references: FeatureSet, index: Index | IndexShards, settings: CountSettings
 ) -> Iterator[tuple[int, int] | None]:
-    """As :func:`elect` for each of the queries; the index is asked once for all: faiss compares a thousand rows with all
-    references, or with the centroids of its lists, several times as fast as a few hundred."""
+    """Keypoints of queries -> for each the row of the reference that wins and its votes; None if none does.
+
+    The index is asked once for all: faiss compares a thousand rows with all
+    references, or with the centroids of its lists, several times as fast as a few hundred.
+    """
     if not queries:
         return
     similarity, neighbour = index.search(np.concatenate([query.rows for query in queries]), 1)
@@ -44,7 +42,7 @@ def elect_all(
 def winner_of(
     similarity: NDArray[np.float32], neighbour: NDArray[np.int64], references: FeatureSet, settings: CountSettings
 ) -> tuple[int, int] | None:
-    """The nearest reference keypoint (K,) of each keypoint of a query, and how similar it is -> as :func:`elect`."""
+    """The nearest reference keypoint (K,) of each keypoint of a query, and how similar it is -> as :func:`elect_all`."""
     seen = np.flatnonzero(neighbour >= 0)
     if not len(seen):
         return None

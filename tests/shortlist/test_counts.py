@@ -10,7 +10,7 @@ from matcher.geometry import from_box
 from matcher.index import Index
 from matcher.models.sift import LocalFeatures
 from matcher.settings import CountSettings, IndexSettings
-from matcher.shortlist.counts import elect, elect_all, elect_by_source, frame_crops
+from matcher.shortlist.counts import elect_all, elect_by_source, frame_crops
 from matcher.types import Candidates, Pictures, Views
 
 SETTINGS = CountSettings()
@@ -55,6 +55,10 @@ def votes(*counts, squared=0.0):
             row[3 * (OWN * reference + n)], row[3 * (OWN * reference + n) + 1] = 255 * cosine, 255 * np.sqrt(1 - cosine**2)
             rows.append(np.round(row))
     return features(rows)
+
+
+def elect(query, *sides):
+    return next(elect_all([query], *sides))
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from numpy.typing import NDArray
@@ -15,29 +15,29 @@ from numpy.typing import NDArray
 from matcher.errors import ImageError, MatcherError
 from matcher.images.files import from_text, has_picture_suffix, is_picture, open_error, printable, storable
 
-logger = logging.getLogger("matcher")
-
 
 @dataclass(frozen=True)
 class Listing:
-    """What a PATH names, not yet looked at, in order. ``broken`` holds folders that could not be searched."""
+    """What a PATH names, not yet looked at, in order. ``broken`` holds folders that could not be searched, ``others`` counts the files
+    of a folder that are no pictures."""
 
     ids: list[str]
     paths: list[str]
     extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # other columns of a table
     broken: list[tuple[str, str, ImageError]] = field(default_factory=list)  # id, path, why
+    others: int = 0
 
 
 def list_folder(folder: str, *, pattern: list[str] | None = None) -> Listing:
     """A folder -> its pictures at any depth, sorted by name; ids are paths relative to the folder, without extension.
 
-    Hidden files and folders are left out. A file is a picture by its suffix or else by its first bytes; others are counted in the log.
+    Hidden files and folders are left out. A file is a picture by its suffix or else by its first bytes; others are counted.
     Links to folders are followed, every folder once.
 
     Args:
         pattern: keep only what matches these parts of a glob, e.g. ["**", "*.jpg"]
     """
-    names, broken, ignored = [], [], 0
+    names, broken, others = [], [], 0
     depth = None if pattern is None or "**" in pattern else len(pattern)
     for name, is_folder, error in walk(folder, depth=depth):
         if error is not None:
@@ -47,11 +47,10 @@ def list_folder(folder: str, *, pattern: list[str] | None = None) -> Listing:
         elif has_picture_suffix(name) or (not is_folder and is_picture(os.path.join(folder, name))):
             names.append(name)
         else:
-            ignored += not is_folder
-    if ignored:
-        logger.info("%s: %d files that are no pictures are left out", printable(folder), ignored)
+            others += not is_folder
     names.sort()
-    return Listing(make_ids(names), [os.path.join(folder, name) for name in names], broken=sorted(broken, key=lambda b: b[0]))
+    broken.sort(key=itemgetter(0))
+    return Listing(make_ids(names), [os.path.join(folder, name) for name in names], broken=broken, others=others)
 
 
 def walk(folder: str, *, depth: int | None = None) -> Iterator[tuple[str, bool, ImageError | None]]:

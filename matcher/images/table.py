@@ -95,7 +95,8 @@ def read_images(path: str | os.PathLike[str], side: str, *, on_error: Literal["s
         mtime_ns=np.array(times, dtype=np.int64),
         extra={name: values[kept] for name, values in listing.extra.items()},
     )
-    logger.info("%s: %d pictures, %d errors in %s", side, len(images), len(errors), printable(place))
+    others = f" (not pictures, left out: {listing.others:,})" if listing.others else ""
+    logger.info("%s: %d pictures, %d errors in %s%s", side, len(images), len(errors), printable(place), others)
     return images, make_errors(errors, stage=side)
 
 

@@ -79,7 +79,7 @@ def test_hidden_and_other_files_are_left_out_and_counted(folder, caplog):
     put(folder, "README.txt", "table.csv", "Thumbs.db", "BMW.doc", "P1 plan", data=b"BMW is a text. P1 is another.")
     with caplog.at_level(logging.INFO, logger="matcher"):
         assert ids(folder) == ["a", "no_suffix", "photo.dat"]
-    assert "5 files that are no pictures" in caplog.text
+    assert "(not pictures, left out: 5)" in caplog.text
 
 
 def test_bad_files_are_rows_with_a_code(folder):

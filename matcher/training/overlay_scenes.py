@@ -48,6 +48,7 @@ class OverlayScenes(PhotoPairs):
         held_out: share of the photos that validation uses, and training never sees
         held_out_batches: batches of them that recall is measured on
         seed: of the split and of every draw
+        past: steps of this seed that the weights which it begins from have seen: other draws than theirs
         ahead: make the scenes of the next steps in a process of its own, where the training runs on the CPU
     """
 
@@ -67,6 +68,7 @@ class OverlayScenes(PhotoPairs):
         held_out: float = 0.05,
         held_out_batches: int = 16,
         seed: int = 0,
+        past: int = 0,
         ahead: bool = False,
     ) -> None:
         super().__init__(
@@ -80,6 +82,7 @@ class OverlayScenes(PhotoPairs):
             held_out=held_out,
             held_out_batches=held_out_batches,
             seed=seed,
+            past=past,
             ahead=ahead,
         )
         self.left_out = read_names(leave_out) if leave_out else frozenset()

@@ -59,6 +59,7 @@ class PhotoPairs(LightningDataModule):
         held_out: share of the photos that validation uses, and training never sees
         held_out_batches: batches of them that the validation loss is measured on
         seed: of the split and of every draw
+        past: steps of this seed that the weights which it begins from have seen: other draws than theirs
         ahead: make the views of the next steps in a process of its own, where the training runs on the CPU
         pictures: what `matcher predict` describes: a folder, a glob, a list file or a table
     """
@@ -86,17 +87,20 @@ class PhotoPairs(LightningDataModule):
         held_out: float = 0.05,
         held_out_batches: int = 4,
         seed: int = 0,
+        past: int = 0,
         ahead: bool = False,
         pictures: str | None = None,
     ) -> None:
         super().__init__()
+        if past < 0:
+            raise UsageError(f"data.past must be at least 0, not {past}")
         if batch_size < 2:
             raise UsageError(f"data.batch_size must be at least 2: the other photos are the negatives; it is {batch_size}")
         self.negatives, self.known_shares, self.ahead = negatives, tuple(known), ahead
         self.photos, self.recipe_name, self.reference_recipe_name = photos, recipe, reference_recipe
         self.hardness, self.batch_size, self.others, self.asked_side = hardness, batch_size, others, side
         self.bank_side, self.cache, self.seed, self.pictures = bank_side, cache, seed, pictures
-        self.held_out_share, self.held_out_batches = held_out, held_out_batches
+        self.held_out_share, self.held_out_batches, self.past = held_out, held_out_batches, past
 
     def setup(self, stage: str) -> None:
         """Decodes the photos (once) and puts them on the device; for `predict`, lists the pictures."""
@@ -142,9 +146,9 @@ class PhotoPairs(LightningDataModule):
         return self.asked_side or self.trainer.lightning_module.size
 
     def train_dataloader(self) -> DataLoader[Draw]:
-        sizes = {"batch": self.batch_size, "others": self.others, "negatives": self.negatives}
+        numbers = {"batch": self.batch_size, "others": self.others, "negatives": self.negatives, "seed": self.seed, "past": self.past}
         known = None if self.known_shares == (1.0,) else self.known_at
-        draws = Draws(self.bank.weight, **sizes, seed=self.seed, first=lambda: self.trainer.global_step, known=known)
+        draws = Draws(self.bank.weight, **numbers, first=lambda: self.trainer.global_step, known=known)
         return load_ahead(draws, self.make_step) if self.ahead else DataLoader(draws, batch_size=None)
 
     def known_at(self, step: int) -> int:

@@ -27,7 +27,8 @@ class Draw(NamedTuple):
 class Draws(IterableDataset[Draw]):
     """Weights (N,) -> an endless stream of draws, from the step that ``first`` tells when it begins (or ``count`` of them).
 
-    ``negatives``: photos beside rows and others; ``known``: step -> how many photos, from the first on, may be rows (None = all).
+    ``negatives``: photos beside rows and others; ``known``: step -> how many photos, from the first on, may be rows (None = all);
+    ``past``: so many draws are passed over before that of step 0.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Draws(IterableDataset[Draw]):
         count: int | None = None,
         negatives: int = 0,
         known: Callable[[int], int] | None = None,
+        past: int = 0,
     ) -> None:
         usable = int((weight > 0).sum())
         if usable < batch + others + negatives:
@@ -50,7 +52,7 @@ class Draws(IterableDataset[Draw]):
         if known is not None and (fewest := int((weight[: known(0)] > 0).sum())) < batch:
             raise MatcherError(f"a step takes {batch} photos, and only {fewest} are known at first: raise the first of data.known")
         self.weight, self.batch, self.others, self.seed, self.stream = weight.double().cpu(), batch, others, seed, stream
-        self.first, self.count, self.negatives, self.known = first, count, negatives, known
+        self.first, self.count, self.negatives, self.known, self.past = first, count, negatives, known, past
 
     def __iter__(self) -> Iterator[Draw]:
         step = self.first()
@@ -60,7 +62,7 @@ class Draws(IterableDataset[Draw]):
 
     def draw(self, step: int) -> Draw:
         """The photos of a step, likelier where they weigh more."""
-        seed = step_seed(self.seed, self.stream, step)
+        seed = step_seed(self.seed, self.stream, self.past + step)
         generator = torch.Generator().manual_seed(seed)
         if self.known is None:
             chosen = torch.multinomial(self.weight, self.batch + self.others + self.negatives, generator=generator)

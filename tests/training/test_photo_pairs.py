@@ -45,6 +45,16 @@ def test_the_loader_begins_at_the_step_of_the_trainer(data):
     assert next(iter(data.train_dataloader())).seed == at_five.seed
 
 
+def test_a_training_that_goes_on_from_weights_draws_what_they_have_not_seen(make_data, data):
+    longer = make_data(side=24, past=2)
+    longer.trainer = SimpleNamespace(**{**vars(data.trainer), "global_step": 3})
+    longer.setup("fit")
+    assert next(iter(longer.train_dataloader())).seed == next(iter(data.train_dataloader())).seed  # of step 5
+    assert [d.seed for d in longer.val_dataloader()] == [d.seed for d in data.val_dataloader()]
+    with pytest.raises(UsageError, match="past"):
+        make_data(past=-1)
+
+
 def test_validation_sees_the_same_held_out_photos_each_time(data):
     data.trainer.training = False
     first, second = (list(data.val_dataloader()) for _ in range(2))

@@ -23,6 +23,12 @@ def test_a_stream_goes_on_where_it_is_told_to():
     assert whole[5:] == rest and len({tuple(rows) for rows in whole}) == 8
 
 
+def test_draws_that_the_weights_have_had_are_passed_over():
+    whole = [draw.rows.tolist() for draw in islice(make_draws(), 8)]
+    assert [draw.rows.tolist() for draw in islice(make_draws(past=3), 5)] == whole[3:]
+    assert [draw.rows.tolist() for draw in islice(make_draws(past=3, first=lambda: 2), 3)] == whole[5:]
+
+
 def test_seeds_and_streams_differ():
     seeds = {step_seed(seed, stream, step) for seed in range(3) for stream in range(3) for step in range(50)}
     assert len(seeds) == 450 and all(0 <= seed < 2**63 for seed in seeds)

@@ -32,6 +32,7 @@ from matcher.index import Index
 from matcher.index_shards import IndexShard, IndexShards
 from matcher.keypoint_file import FeatureShard, KeypointFile, StoredFeatures
 from matcher.settings import IndexSettings
+from matcher.storage.columns import stack
 from matcher.storage.manifest import flatten
 from matcher.storage.records import read_extra, read_record
 from matcher.storage.sealed import read_sealed, write_sealed
@@ -171,21 +172,21 @@ class Collection:
         return Descriptors.concat(found)
 
     def images(self) -> tuple[ImageSet, pa.Table]:
-        """The pictures as they were listed, good and bad ones, and the user's own columns."""
-        sets, tables = [], []
-        for shard in self.shards:
+        """The pictures as they were listed, good and bad ones, and the user's own columns. Of bad ones, tried each time, the last."""
+        sets, tables, later = list[ImageSet](), list[pa.Table](), set[str]()
+        for shard in reversed(self.shards):
             path = self.folder / shard.folder / IMAGES
             listed = read_record(path, ImageSet)
-            kept = shard.kept(listed.id)
-            sets.append(listed.take(kept))
+            kept = shard.kept(listed.id) & ~np.isin(listed.id, np.array(sorted(later), dtype=np.str_))
+            later.update(listed.id[kept].tolist())
             own = read_extra(path)
-            tables.append(own.filter(pa.array(kept)) if own.num_columns else own)
+            sets.insert(0, listed.take(kept))
+            tables.insert(0, own.filter(pa.array(kept)) if own.num_columns else own)
         wide = [table for table in tables if table.num_columns]
         if not wide:
             return ImageSet.concat(sets), pa.table({})
         blank = [pa.table({wide[0].column_names[0]: pa.nulls(len(listed), wide[0].schema.types[0])}) for listed in sets]
-        filled = [table if table.num_columns else none for table, none in zip(tables, blank, strict=True)]
-        return ImageSet.concat(sets), pa.concat_tables(filled, promote_options="permissive")
+        return ImageSet.concat(sets), stack([table if table.num_columns else none for table, none in zip(tables, blank, strict=True)])
 
 
 def is_collection(place: str | PathLike[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -87,3 +88,25 @@ def words_at(words: list[str] | list[bytes], indices: NDArray[np.integer[Any]]) 
     """The words at these indices, as text."""
     texts = [word.decode("utf-8", "surrogatepass") if isinstance(word, bytes) else word for word in words]
     return np.array(texts, dtype=np.str_)[indices]
+
+
+def stack(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables -> one below the other, null where one lacks a column. A column of kinds that do not join (numbers and text) becomes text."""
+    schemas = [table.schema for table in tables]
+    for name in dict.fromkeys(name for schema in schemas for name in schema.names):
+        kinds = [pa.schema([schema.field(name)]) for schema in schemas if name in schema.names]
+        try:
+            pa.unify_schemas(kinds, promote_options="permissive")
+        except pa.ArrowException:
+            tables = [spelled_out(table, name) if name in table.column_names else table for table in tables]
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def spelled_out(table: pa.Table, name: str) -> pa.Table:
+    """A table -> the same with a column as text."""
+    column = table.column(name)
+    try:
+        text = column.cast(pa.string())
+    except pa.ArrowException:  # lists and the like
+        text = pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+    return table.set_column(table.column_names.index(name), name, text)

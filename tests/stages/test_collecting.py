@@ -12,6 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from matcher import pipeline
@@ -177,8 +179,14 @@ def test_bad_pictures_are_listed_and_tried_again(files, tmp_path, job, caplog):
     assert len(Collection.read(collection)) == 1 and "1 of 2 references cannot be used" in caplog.text
     collect(collection, [folder], strategy_of(), job)
     assert "nothing was added" in caplog.text and len(Collection.read(collection).shards) == 1
+    for more in (2, 3):  # it is listed again by every shard
+        shutil.copy(files[more], folder / f"good{more}.png")
+        assert len(Collection.read(collect(collection, [folder], strategy_of(), job))) == more
+        images, _ = Collection.read(collection).images()
+        assert sorted(images.id.tolist()) == ["bad", "good", *(f"good{n}" for n in range(2, more + 1))]
+    assert len(Collection.read(collection).shards) == 3
     shutil.copy(files[1], folder / "bad.png")
-    assert len(Collection.read(collect(collection, [folder], strategy_of(), job))) == 2
+    assert len(Collection.read(collect(collection, [folder], strategy_of(), job))) == 4
 
 
 @pytest.mark.parametrize("other", [False, True])
@@ -299,6 +307,15 @@ def test_the_own_columns_come_along(collected, library, files, tmp_path, job):
     from matcher.types import PairScores
 
     assert Stage.load(scored, PairScores).extra().to_pydict() == {"reference.shelf": [files[0].stem[0], files[8].stem[0]]}
+
+
+def test_own_columns_of_other_kinds_become_text(library, files, tmp_path, job):
+    for n, years in enumerate((pa.array(["1999", "?"]), pa.array([2003, 2004]), None)):
+        rows = {"id": [file.stem for file in files[2 * n : 2 * n + 2]], "path": [str(file) for file in files[2 * n : 2 * n + 2]]}
+        pq.write_table(pa.table(rows | ({"year": years} if years else {})), tmp_path / f"{n}.parquet")
+        add(tmp_path / f"{n}.parquet", tmp_path / "collection", strategy=strategy_of(), job=job)
+    assert Collection.read(tmp_path / "collection").images()[1].to_pydict() == {"year": ["1999", "?", "2003", "2004", None, None]}
+    run(library.queries, tmp_path / "collection", tmp_path / "out", strategy=strategy_of(), job=job)
 
 
 def test_the_command_line(command, collected, files, tmp_path):

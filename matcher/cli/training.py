@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from pickle import UnpicklingError
@@ -63,6 +63,8 @@ DEFAULTS: dict[str, Any] = {
 class TrainingCLI(LightningCLI):
     """Lightning's command line; any LightningModule and LightningDataModule, with what every training of ours has."""
 
+    begins: Mapping[str, Any] | None = None  # the config of a training that goes on from no other
+
     def __init__(self, words: Sequence[str], *, run: bool = True) -> None:
         super().__init__(
             LightningModule,
@@ -100,18 +102,19 @@ class TrainingCLI(LightningCLI):
             check_whole(Path(config.ckpt_path))
 
     def before_fit(self) -> None:
-        """What several devices cannot do is told once, before there are several processes."""
+        """What several devices cannot do is told once, before there are several processes; then a new training has its folder."""
         for part in (self.model, self.datamodule):
             part.check_devices(self.trainer.num_devices * self.trainer.num_nodes)
+        if self.begins and not rank_zero_only.rank:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / LAST).unlink(missing_ok=True)  # an old training would go on if this one were killed before it saves
+            (self.folder / CONFIG).write_text(yaml.safe_dump(self.begins, sort_keys=False), encoding="utf-8")
 
     def go_on(self, config: Namespace) -> None:
-        """Begins a folder, or takes up the training that stopped there."""
+        """Takes up the training that stopped in the folder, if it was begun with this config and should not begin anew."""
         asked = self.as_plain(config)
         if self.job.fresh or not (self.folder / LAST).exists():
-            if rank_zero_only.rank:  # the first process has written it
-                return
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / CONFIG).write_text(yaml.safe_dump(asked, sort_keys=False), encoding="utf-8")
+            self.begins = asked
             return
         begun = read_begun(self.folder)
         for part in ("model", "data"):

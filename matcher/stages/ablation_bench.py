@@ -164,9 +164,9 @@ class Bench:
 
     def judges(self, group: Described, strategy: Strategy) -> str:
         """What decides the scores of pairs -> a short name for it."""
-        again = strategy.shortlist.again
-        voters = [asdict(again.query)] if again is not None else []
-        return short([group.folder.name, asdict(strategy.scorers), asdict(strategy.descriptor) if strategy.descriptor else None, *voters])
+        again, crop = strategy.shortlist.again, strategy.query_crop
+        beside = ([asdict(again.query)] if again is not None else []) + ([asdict(crop)] if crop is not None else [])
+        return short([group.folder.name, asdict(strategy.scorers), asdict(strategy.descriptor) if strategy.descriptor else None, *beside])
 
 
 def pairs_and_voted(candidates: Candidates) -> list[tuple[Pair, bool]]:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from matcher.cli.verbs import TRAINING, VERBS
+from matcher.errors import MatcherError
 from matcher.shipped import shipped, shipped_names
 
 CONFIGS = [
@@ -76,6 +77,26 @@ def test_a_training_writes_everything_and_goes_on(command, smoke, photos):
     assert code == 0 and found.rows.shape == (28, 16) and found.kind.tolist() == ["whole"] * 28
     code, _, err = command("validate", *words)
     assert code == 0 and f"val_micro_ap {card['numbers']['val_micro_ap']:.3f}" in err
+
+
+def test_a_fresh_training_that_is_killed_before_it_saves_leaves_no_old_one_to_go_on_from(command, smoke, monkeypatch):
+    from matcher.training.photo_pairs import PhotoPairs
+
+    def killed(*_):
+        raise MatcherError("killed")
+
+    words, output = smoke
+    assert command("fit", *words, "--minutes", "0")[0] == 0
+    before = [(output / name).read_bytes() for name in ("config.yaml", "last.ckpt")]
+    anew = [*words, "--model.loss.temperature", "0.5"]
+    assert command("fit", *anew, "--fresh", "--data.batch_size", "1")[0] == 2
+    assert [(output / name).read_bytes() for name in ("config.yaml", "last.ckpt")] == before
+    with monkeypatch.context() as patch:
+        patch.setattr(PhotoPairs, "setup", killed)
+        code, _, err = command("fit", *anew, "--fresh")
+    assert code == 1 and "killed" in err
+    assert command("fit", *anew, "--minutes", "0")[0] == 0
+    assert [row["step"] for row in read_curves(output) if row["train_loss"]] == ["0", "0"]  # of the old one, of the new one
 
 
 @pytest.mark.parametrize("room", ["token_fusion", "concat_vit"])

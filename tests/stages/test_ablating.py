@@ -15,7 +15,8 @@ from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
 from matcher.pipeline import ablate, run
 from matcher.stages import descriptors
-from matcher.stages.ablation_bench import asked_of, share, share_keypoints, with_all_views
+from matcher.stages.ablation_bench import Bench, Described, asked_of, share, share_keypoints, with_all_views
+from matcher.stages.job import Job
 from matcher.stages.strategies import merge, read_strategy
 from matcher.storage.records import read_record
 from matcher.types import Predictions
@@ -140,6 +141,13 @@ OTHERWISE = {
     "several": {"backbone": ["copydetect", "mobilenet"]},
     "sizes": {"sizes": [96, 128]},
 }
+
+
+def test_rows_with_and_without_a_crop_of_the_query_have_other_judges(tmp_path):
+    bench, strategy = Bench(tmp_path, queries="q", references="r", job=Job()), read_strategy(["run/imgfp.yaml"])
+    group = Described(tmp_path, strategy)
+    assert bench.judges(group, strategy) == bench.judges(group, replace(strategy, shortlist=replace(strategy.shortlist, always=7)))
+    assert bench.judges(group, strategy) != bench.judges(group, replace(strategy, query_crop=None))
 
 
 def test_who_asks_otherwise_is_described_apart():

@@ -78,7 +78,7 @@ def run(
             with folder.timed("evaluate"):
                 folder.keep(evaluate(predictions, ground_truth))
         with folder.timed("report"):
-            report(predictions, *described, folder / "report.html", ground_truth=ground_truth)
+            report(predictions, *described, folder / "report.html", ground_truth=ground_truth, strategy=strategy)
         return folder.summary(described_references)
 
 
@@ -214,7 +214,14 @@ def evaluate(predictions: Place, ground_truth: Place, *, edits: Place | None = N
 
 
 def report(
-    predictions: Place, queries: Place, references: Place, output: Place, *, ground_truth: Place | None = None, limit: int = 500
+    predictions: Place,
+    queries: Place,
+    references: Place,
+    output: Place,
+    *,
+    ground_truth: Place | None = None,
+    limit: int = 500,
+    strategy: Strategy = Strategy(),
 ) -> Path:
     """Predictions -> one HTML page with both pictures of every pair and the region found in each.
 
@@ -225,10 +232,12 @@ def report(
         output: HTML file
         ground_truth: CSV with query_id,reference_id: mark right, wrong and missed
         limit: most predictions shown
+        strategy: how its pictures are decoded, and where they may lie
     """
     from matcher.stages.reporting import report_files
 
-    return report_files(predictions, queries, references, Path(output), ground_truth=ground_truth, limit=limit)
+    images = strategy.images
+    return report_files(predictions, queries, references, Path(output), ground_truth=ground_truth, limit=limit, image_settings=images)
 
 
 def compare(query: Place, reference: Place, *, strategy: Strategy = Strategy()) -> Comparison:

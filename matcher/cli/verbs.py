@@ -38,6 +38,7 @@ READS = {  # parts of the strategy that a verb looks at, where it is not all of 
     "index": ("index",),
     "fuse": ("fusion", "scorers"),
     "calibrate": ("fusion", "scorers", "answers"),
+    "report": ("images",),
     "convert": ("images", "descriptor"),
     "background": ("images", "reference_keypoints", "descriptor"),
     "false_links": ("descriptor",),

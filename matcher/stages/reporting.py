@@ -12,6 +12,7 @@ from matcher.images.table import ImageSet, read_images
 from matcher.metrics.evaluation import evaluate
 from matcher.metrics.truth import GroundTruth
 from matcher.report.page import write_report
+from matcher.settings import ImageSettings
 from matcher.stages.collection import IMAGES, is_collection
 from matcher.stages.describing import read_listed
 from matcher.storage.records import read_record
@@ -29,6 +30,7 @@ def report_files(
     *,
     ground_truth: Place | None,
     limit: int,
+    image_settings: ImageSettings,
     facts: Mapping[str, Any] | None = None,
 ) -> Path:
     """Files -> the HTML page ``output``. UsageError if the predictions are the CSV, which does not say where the copies lie."""
@@ -42,7 +44,7 @@ def report_files(
         found = found.take(found.probability >= LEAST)
     measured = evaluate(found, truth) if truth is not None else None
     counts = {"queries": len(sides[0]), "references": len(sides[1]), "pairs looked at": looked_at, **(facts or {})}
-    return write_report(output, found, *sides, truth=truth, evaluation=measured, facts=counts, limit=limit)
+    return write_report(output, found, *sides, truth=truth, evaluation=measured, facts=counts, limit=limit, image_settings=image_settings)
 
 
 def images_of(place: Place, side: str) -> ImageSet:

@@ -1,5 +1,11 @@
 """The page, from files."""
 
+import shutil
+
+from matcher.pipeline import run
+from matcher.settings import ImageSettings, Strategy
+from matcher.stages.job import Job
+
 
 def places(finished, library):
     return "--predictions", finished[0] / "predictions.parquet", "--queries", library.queries, "--references", library.references
@@ -31,3 +37,21 @@ def test_predictions_that_are_none(finished, library, command, tmp_path):
     assert code == 2 and "predictions.parquet says, which lies beside the CSV" in complaint and len(complaint.splitlines()) == 1
     code, _, complaint = command("report", "--predictions", tmp_path / "predictions.parquet", *words)
     assert code == 1 and "predictions.parquet" in complaint and len(complaint.splitlines()) == 1
+
+
+def test_a_picture_outside_of_the_root_is_not_shown(library, command, tmp_path):
+    root, output = tmp_path / "root", tmp_path / "out"
+    root.mkdir()
+    for name in ("cropped.jpg", "horse.jpg"):
+        shutil.copy(library.queries / name, root if name == "cropped.jpg" else tmp_path)
+    shutil.copy(library.references / "astronaut.png", root)
+    (root / "queries.csv").write_text("id,path\ncropped,cropped.jpg\nhorse,../horse.jpg\n")
+    (tmp_path / "truth.csv").write_text("query_id,reference_id\ncropped,astronaut\nhorse,astronaut\n")
+    strategy = Strategy(images=ImageSettings(root=str(root)))
+    run(root / "queries.csv", root / "astronaut.png", output, strategy=strategy, job=Job(workers=1), ground_truth=tmp_path / "truth.csv")
+    pages = [(output / "report.html").read_text("utf-8")]
+    words = ["--predictions", output / "predictions.parquet", "--queries", output / "queries", "--references", output / "references"]
+    for more in (["--strategy.images.root", root], []):
+        assert command("report", *words, "--ground_truth", tmp_path / "truth.csv", "--output", tmp_path / "r.html", *more)[0] == 0
+        pages.append((tmp_path / "r.html").read_text("utf-8"))
+    assert [page.count("data:image") for page in pages] == [2, 2, 3]

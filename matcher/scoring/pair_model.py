@@ -157,7 +157,7 @@ def view_pairs(
     sub_image: SubImage | None = None,
     rules: Sequence[ViewPairs] | None = None,
 ) -> list[ViewPair]:
-    """Rows (1,) of both sides -> the view pairs to judge: those that the rules name, each once.
+    """Rows (1,) of both sides -> the view pairs to judge: those that the rules name, each once, by its smallest handicap.
 
     Without rules the whole pictures, and the closest views by descriptors if they are others. ``similarity`` knows what was found.
     """
@@ -176,7 +176,9 @@ def view_pairs(
     sides = [(str(side.path[0]), str(side.file_key[0])) for side in (query, reference)]
     pairs: dict[bytes, ViewPair] = {}
     for first, second, handicap in met:
-        pairs.setdefault(first.tobytes() + second.tobytes(), ViewPair(View(*sides[0], first), View(*sides[1], second), handicap))
+        key = first.tobytes() + second.tobytes()
+        if key not in pairs or handicap < pairs[key].handicap:
+            pairs[key] = ViewPair(View(*sides[0], first), View(*sides[1], second), handicap)
     return list(pairs.values())
 
 

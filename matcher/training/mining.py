@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from matcher.data.photo_bank import PhotoBank
 from matcher.models.descriptor import Descriptor
 from matcher.storage.aside import write_aside
 
@@ -40,16 +39,18 @@ class Mining:
 
 @torch.inference_mode()
 def mine(pictures: Edit, count: int, model: Descriptor, *, nearest: int, same: float) -> Tensor:
-    """Photos -> for each the nearest others (N, K) int64, nearest first, without those that are the same photo."""
+    """Photos -> for each the nearest others (N, K) int64, nearest first, without those that are the same photo: as many as each has."""
     rows = torch.cat([model(resized(pictures(torch.arange(i, min(i + BATCH, count))), model.size)) for i in range(0, count, BATCH)])
-    kept = min(nearest, count - 1)
+    kept = fewest = min(nearest, count - 1)
     found = []
     for start in range(0, count, 1024):
         similarity = rows[start : start + 1024] @ rows.T
         similarity.masked_fill_(similarity >= same, -1.0)  # the photo itself, too
         similarity[torch.arange(len(similarity)), torch.arange(start, start + len(similarity))] = -2.0
-        found.append(similarity.topk(kept, dim=1).indices)
-    return torch.cat(found)
+        values, places = similarity.topk(kept, dim=1)
+        fewest = min(fewest, int((values > -1).sum(dim=1).min()))
+        found.append(places)
+    return torch.cat(found)[:, :fewest]
 
 
 def resized(pictures: Tensor, size: int) -> Tensor:
@@ -70,8 +71,3 @@ def remember(make: Callable[[], Tensor], cache: Path | None, **made_of: object) 
     with write_aside(place) as file:
         np.save(file, found.cpu().numpy())
     return found
-
-
-def ids_of(bank: PhotoBank) -> str:
-    """A digest of which photos a bank has, and how large."""
-    return hashlib.sha256("\n".join([*bank.ids, str(bank.pixels.shape)]).encode()).hexdigest()[:16]

@@ -17,7 +17,7 @@ from matcher.errors import UsageError
 from matcher.models.descriptor import Descriptor
 from matcher.settings import DescriptorSettings
 from matcher.training.devices import first_alone
-from matcher.training.mining import Mining, ids_of, mine, remember
+from matcher.training.mining import Mining, mine, remember
 from matcher.training.photo_pairs import PhotoPairs, resize
 from matcher.training.sampling import Draw, step_seed
 from matcher.training.schedule import Growth
@@ -159,7 +159,7 @@ class PairGroups(PhotoPairs):
         name = ("training" if bank is self.bank else "held out", turn)
         if name not in self.tables:
             made_of = {
-                "photos": ids_of(bank),
+                "photos": bank.digest,
                 "mining": self.mining,
                 "by": card_digest(weights_path(self.mining.descriptor, "descriptor")),
                 "turn": turn,

@@ -178,7 +178,7 @@ class RetrievalCheck(Callback):
     def synthesized(self, bank: PhotoBank, room: Path, seed: int) -> Path:
         """Held-out photos -> the folder of a benchmark made of them."""
         references = min(self.references, len(bank) * 2 // 3)
-        made_of = {"ids": list(bank.ids), "side": bank.pixels.shape[-1], "queries": self.queries, "references": references}
+        made_of = {"photos": bank.digest, "queries": self.queries, "references": references}
         text = json.dumps({**made_of, "difficulty": self.difficulty, "seed": seed}, sort_keys=True)
         folder = room / hashlib.sha256(text.encode()).hexdigest()[:16]
         if not is_complete(folder):

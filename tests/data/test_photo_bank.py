@@ -2,6 +2,7 @@
 
 import csv
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,6 +94,27 @@ def test_the_cache_is_used_again_and_renewed(folder, tmp_path, monkeypatch):
     draw(folder / "99.png", 3)
     assert len(PhotoBank.load(folder, side=16, cache=tmp_path / "cache")) == 18
     assert PhotoBank.load(folder, side=24, cache=tmp_path / "cache").pixels.shape[-1] == 24
+
+
+def test_the_cache_is_renewed_for_pictures_behind_a_link_and_for_no_other_file(tmp_path):
+    draw(tmp_path / "real" / "0.png", 0)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "photos" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    for count in (1, 2):
+        draw(tmp_path / "real" / f"{count - 1}.png", count)
+        assert len(PhotoBank.load(tmp_path / "photos", side=16, cache=tmp_path / "cache")) == count
+    kept = sorted((tmp_path / "cache").iterdir())
+    (tmp_path / "photos" / "README.md").write_text("words")
+    PhotoBank.load(tmp_path / "photos", side=16, cache=tmp_path / "cache")
+    assert sorted((tmp_path / "cache").iterdir()) == kept
+
+
+def test_a_digest_names_ids_and_pixels(folder):
+    bank = PhotoBank.load(folder, side=16, cache=None)
+    assert bank.digest == PhotoBank.load(folder, side=16, cache=None).digest
+    others = [PhotoBank.load(folder, side=32, cache=None), replace(bank, pixels=255 - bank.pixels), bank.take(torch.arange(16))]
+    assert len({bank.digest, *(other.digest for other in others)}) == 4
 
 
 def test_writing_into_the_bank_leaves_the_cache_alone(folder, tmp_path):

@@ -120,6 +120,9 @@ def test_rules_say_which_views_are_judged(sub_image):
     rules = [halves, ViewPairs(query=["left"], reference=["whole", "top"], handicap=0.5)]
     met = view_pairs(picture("q"), picture("r"), rules=rules)
     assert [(m.query.frame[0, 0], m.reference.frame[1, 1], m.handicap) for m in met] == [(1, 1, 0), (0.5, 1, 0), (0.5, 0.5, 0.5)]
+    for both in (rules, rules[::-1]):  # left and whole are named twice, the smallest handicap counts
+        again = {(m.query.frame[0, 0], m.reference.frame[1, 1]): m.handicap for m in view_pairs(picture("q"), picture("r"), rules=both)}
+        assert again == {(1, 1): 0, (0.5, 1): 0, (0.5, 0.5): 0.5}
     pasted = ViewPairs(query=["overlays", "whole"], reference=["whole"], first=True)
     found = [view_pairs(picture(query), picture("r"), similarity=seen, rules=[pasted]) for query in "qp"]
     assert [[m.query.frame[0, 0] for m in views] for views in found] == [[1], [0.5]]

@@ -23,6 +23,14 @@ def test_neighbours_are_those_of_a_full_table_without_twins():
         np.testing.assert_allclose(similarity[near], similarity[others[:3]], atol=1e-6)
 
 
+def test_twins_are_never_strangers_in_a_small_bank():
+    model = Descriptor.build("timm:test_efficientnet", size=32, dim=8).eval()
+    pictures = torch.rand(6, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    pictures[5] = pictures[2]
+    found = mine(lambda rows: pictures[rows], 6, model, nearest=24, same=0.99999)
+    assert found.shape == (6, 4) and 5 not in found[2] and 2 not in found[5]
+
+
 def test_what_was_found_is_kept_and_read_again(tmp_path):
     made = []
 

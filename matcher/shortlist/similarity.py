@@ -78,7 +78,8 @@ def compare_with(
         moved = move(rows[0], rows[1], background.rows[:, part] * np.float32(length), settings.post)
         sides = replace(queries, rows=moved.queries), replace(references, rows=moved.references)
         strangers = replace(background, rows=moved.background)
-        penalty: Float = (moved.length**2 - 1) / np.float32(2)
+        offset: Float = (moved.length**2 - 1) / np.float32(2)  # what a similarity is less than <q', r>, and one to a stranger too
+        penalty = offset * np.float32(1 - settings.background_weight)
         if len(queries):
             penalty += strangers.penalty(
                 moved.queries * moved.length[:, None],

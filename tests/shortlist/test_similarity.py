@@ -78,13 +78,16 @@ def test_a_side_without_views(sides, empty):
 
 @pytest.mark.parametrize("post", [PostSettings(stretch=StretchSettings(nearest=3)), PostSettings(sample=SampleSettings(neighbours=5))])
 def test_queries_of_other_lengths_are_compared_by_their_distance(sides, post):
-    """1 - |q' - r|^2 / 2, which orders the references of a query as the published squared distance does."""
+    """1 - |q' - r|^2 / 2, which orders the references of a query as the published squared distance does; strangers likewise."""
     query, reference, strangers = (side.reshape(len(side), -1) / np.sqrt(3) for side in sides)
-    settings = replace(SETTINGS, backbone="one", post=post, background_weight=0.0)
-    found = between(compare_views(describe(sides[0], "q"), describe(sides[1], "r"), settings))
     moved = move(query, reference, strangers, post)
     longer = moved.queries * moved.length[:, None]
-    assert np.allclose(found, 1 - ((longer[:, None] - reference[None]) ** 2).sum(axis=2) / 2, atol=1e-5)
+    alike, to_strangers = (1 - ((longer[:, None] - others[None]) ** 2).sum(axis=2) / 2 for others in (reference, strangers))
+    for weight in (0.0, 0.5, 1.0):
+        settings = replace(SETTINGS, backbone="one", post=post, background_weight=weight)
+        found = between(compare_views(describe(sides[0], "q"), describe(sides[1], "r"), settings))
+        nearest = np.sort(to_strangers, axis=1)[:, -settings.background_nearest :].mean(axis=1)
+        assert np.allclose(found, alike - weight * nearest[:, None], atol=1e-5)
 
 
 def test_the_nearest_under_a_length_are_those_of_a_slow_search(sides):

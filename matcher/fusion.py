@@ -131,8 +131,10 @@ def fit(
     except KeyError as error:
         raise lacking(error) from error
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=5000))
-    folds = GroupKFold(FOLDS, shuffle=True, random_state=seed)
-    held_out = cross_val_predict(model, terms, is_copy, groups=scores.query_id, cv=folds, method="decision_function")
+    folds = list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(terms, groups=scores.query_id))
+    if any(len(np.unique(is_copy[rest])) < 2 for rest, _ in folds):
+        raise MatcherError("copies, or strangers, are of so few queries that none are left with a fifth held out: label more queries")
+    held_out = cross_val_predict(model, terms, is_copy, cv=folds, method="decision_function")
     scale = LogisticRegression(C=1e6, max_iter=5000).fit(held_out[:, None], is_copy)
     if scale.coef_[0, 0] <= 0:
         raise MatcherError("this evidence does not tell copies from strangers: check the ground truth that these pairs were labelled with")

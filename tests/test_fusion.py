@@ -236,6 +236,13 @@ def test_held_out_probabilities_are_those_of_models_that_did_not_see_the_query()
         assert np.allclose(probability(blind.logit(some.take(unseen)), blind), held_out[unseen], atol=1e-6)
 
 
+def test_copies_of_a_single_query_are_refused():
+    scores, is_copy = labelled()
+    queries = np.where(is_copy, "only", scores.query_id)
+    with pytest.raises(MatcherError, match="label more queries"):
+        fit(replace(scores, query_id=queries), is_copy, seed=0, card={})
+
+
 @pytest.mark.parametrize(("copies", "strangers"), [(19, 100), (100, 19), (0, 50), (0, 0)])
 def test_fit_refuses_too_few(copies, strangers):
     with pytest.raises(MatcherError, match=f"{copies} copies and {strangers} strangers are too few"):

@@ -18,7 +18,8 @@ class SubImageSettings:
 
     Args:
         views: which views meet
-        smallest: a view, other than of the whole picture, whose shorter side has fewer pixels of its picture is left out
+        smallest: a view, other than of the whole picture, whose shorter side has fewer pixels is left out: pixels as it was decoded for
+            keypoints, and a JPEG file much larger than these need is decoded at a half, a quarter or an eighth of its size
         combine: the closest pair of views, the mean of the two closest, or the log of the mean of exp(sharpness * similarity)
         sharpness: of log_mean_exp; the larger, the nearer to the closest pair
     """

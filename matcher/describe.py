@@ -246,7 +246,7 @@ def member_made_by(name: str, settings: DescriptorSettings) -> str:
     if (path := find_checkpoint(name)) is not None:
         return f"checkpoint {card_digest(path)}"
     weights = "trained weights" if settings.weights else f"random weights of seed {settings.seed}"
-    folder = Path(name).expanduser()
+    folder = Path(name.removeprefix("transformers:").removeprefix("timm:local-dir:")).expanduser()
     if folder.is_dir():
         files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
         return f"folder {digest(b''.join(file.read_bytes() for file in files))}, {weights}, size {settings.size}"

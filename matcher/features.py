@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from matcher.errors import ImageError, MatcherError
@@ -91,8 +92,10 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def fingerprint(settings: SiftSettings, image_settings: ImageSettings) -> str:
-    """Settings and the OpenCV that obeys them -> a short name for what they make of the pictures that they allow."""
-    said = json.dumps({**asdict(settings), **asdict(image_settings), "opencv": cv2.__version__, "format": 3}, sort_keys=True)
+    """Settings, and the Pillow and OpenCV that obey them -> a short name for what they make of the pictures that they allow."""
+    said = json.dumps(
+        {**asdict(settings), **asdict(image_settings), "opencv": cv2.__version__, "pillow": PIL.__version__, "format": 3}, sort_keys=True
+    )
     return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _OWN_ID = {"queries": "query_id", "references": "reference_id"}
 _RESERVED = ("bytes", "mtime_ns")  # columns of an ImageSet, read from the files instead
+EXACT = 2**53  # up to here a float64 holds every whole number
 
 
 def list_csv(place: str, side: str) -> Listing:
@@ -55,8 +56,7 @@ def list_parquet(place: str, side: str) -> Listing:
     import pyarrow as pa
 
     try:
-        with open(place, "rb") as file:
-            table = read_parquet(file, place)
+        table = read_parquet(place)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise MatcherError(f"{printable(place)}: this is no Parquet file that can be read ({str(error).partition(chr(10))[0]})") from error
     id_at, path_at = find_columns(table.column_names, place=place, side=side)
@@ -107,14 +107,20 @@ def as_text(values: pa.ChunkedArray, *, place: str, name: str) -> list[str]:
 
 
 def carried(values: pa.ChunkedArray, *, place: str, name: str) -> NDArray[Any]:
-    """A column -> (N,) numbers (NaN where missing), times (NaT) or text ("" where missing); lists and the like as JSON text."""
+    """A column -> (N,) numbers (NaN where missing), times (UTC, NaT) or text ("" where missing); lists and the like as JSON text.
+
+    Whole numbers of which some are missing, and which floats cannot hold, become text too.
+    """
     import pyarrow as pa
 
     kind = values.type
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or (pa.types.is_boolean(kind) and not values.null_count)
+    if pa.types.is_integer(kind) and values.null_count:
+        number = all(abs(value) <= EXACT for value in values.drop_null().to_pylist())
     if number or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return np.asarray(values.to_numpy())
-    as_strings = ("" if v is None else v if isinstance(v, str) else json.dumps(v, default=str) for v in values.to_pylist())
+    nested = pa.types.is_nested(kind) or pa.types.is_boolean(kind)
+    as_strings = ("" if v is None else json.dumps(v, default=str) if nested else str(v) for v in values.to_pylist())
     texts = list(as_strings)
     check_text(texts, place, f"the column {printable(name)}")
     return np.array([storable(text) for text in texts], dtype=np.str_)

@@ -16,7 +16,7 @@ ORIENTATIONS = (8, 8, 4)  # by scale, fine ones first
 PAD = 5  # pixels mirrored around the picture, so that its borders are no edges
 CONTRAST = 4  # cycles a picture below which contrast is evened out
 NUMBERS = 3 * sum(ORIENTATIONS) * CELLS**2
-TINY = 1e-12
+NOISE = 1e-9  # energies of a picture of one colour are below it
 
 
 class Gist:
@@ -29,7 +29,8 @@ class Gist:
         spectra = np.fft.fft2(mirror_around(even_contrast(planes)))
         energies = [cell_means(np.abs(np.fft.ifft2(spectra * band))[:, PAD:-PAD, PAD:-PAD]) for band in filters()]
         rows = np.stack(energies, axis=1).reshape(len(pixels), NUMBERS)
-        return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)).astype(np.float32)
+        rows[np.linalg.norm(rows, axis=1) < NOISE] = 1.0  # of one colour
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
 def even_contrast(planes: NDArray[np.float64]) -> NDArray[np.float64]:

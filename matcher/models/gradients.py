@@ -23,6 +23,7 @@ TURN_SIDE = 17  # likewise of the window that tells the angle; odd, a corner lie
 TURN_BINS = 36
 CAP = 0.2  # no number of a descriptor counts for more than this share of its norm
 ROWS = 48  # of a product at once: BLAS computes so few on one thread, and their number goes well with its kernels
+REMAPPED = 2**14  # keypoints at once: OpenCV takes fewer than 2**15 rows
 FLAT = 1e-3  # squared gradient below which there is no direction
 DIAGONAL = 0.5**1.5  # the cube of the projection of (x, y) on a diagonal is this times that of x + y
 Floats = NDArray[np.float32]
@@ -89,8 +90,10 @@ def histograms(image: NDArray[np.uint8], places: Floats, angles: Floats) -> Floa
     cosine, sine, (x, y) = np.cos(angles), np.sin(angles), places.T
     across = product(np.stack([x, cosine, -sine], axis=1), grid, out=room("xx", shape))
     down = product(np.stack([y, sine, cosine], axis=1), grid, out=room("xy", shape))
-    patches = room("patches", shape)
-    patches[:] = cv2.remap(image, across, down, cv2.INTER_LINEAR, dst=room("bytes", shape, np.uint8))
+    patches, levels = room("patches", shape), room("bytes", shape, np.uint8)
+    for start in range(0, count, REMAPPED):
+        some = slice(start, start + REMAPPED)
+        patches[some] = cv2.remap(image, across[some], down[some], cv2.INTER_LINEAR, dst=levels[some])
     dx, dy = differences(patches, SIDE)
     power, inverse = room("product", shape), np.multiply(dx, dx, out=room("patches", shape))
     inverse += np.multiply(dy, dy, out=power)

@@ -29,6 +29,11 @@ class SubImageSettings:
     combine: Literal["closest", "two_closest", "log_mean_exp"] = "closest"
     sharpness: float = 20.0
 
+    def __post_init__(self) -> None:
+        at_least(self, smallest=0)
+        if not self.sharpness > 0:
+            raise UsageError(f"sharpness must be above 0, not {self.sharpness}")
+
 
 @dataclass(frozen=True)
 class MatchCountSettings:

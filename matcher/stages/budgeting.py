@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from matcher.settings import Strategy
 from matcher.shortlist.neighbours import rows_by_id
 from matcher.shortlist.second_vote import voted_again
 from matcher.stages.job import Job
-from matcher.stages.scoring import judge_rows, load_judge
+from matcher.stages.scoring import judge_rows, load_judge, scorer_config
 from matcher.stages.shortlisting import cut
 from matcher.storage.aside import read_json, write_json
 from matcher.storage.stage import Stage
@@ -33,10 +34,13 @@ def keep_to_budget(
     """
     made = Stage.load(candidates, Candidates)
     found, pace = made.read(), folder / "pace.json"
-    if job.fresh or not pace.is_file():
+    made_for = json.dumps([scorer_config(strategy), made.fingerprint], sort_keys=True)
+    told = read_json(pace) if pace.is_file() and not job.fresh else {}
+    if told.get("made_for") != made_for:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(pace, {"seconds_per_pair": measure_pace(found, queries, references, strategy=strategy, job=job)})
-    most = max(1, int(seconds / max(float(read_json(pace)["seconds_per_pair"]), 1e-9)))
+        told = {"made_for": made_for, "seconds_per_pair": measure_pace(found, queries, references, strategy=strategy, job=job)}
+        write_json(pace, told)
+    most = max(1, int(seconds / max(float(told["seconds_per_pair"]), 1e-9)))
     stage = Stage.open(
         folder / "candidates",
         Candidates,

@@ -173,6 +173,9 @@ def build_index(rows: Any, collection: Collection, shard: Shard, strategy: Strat
         learnt = None if outgrown or learnt.card.stored != settings.kind else learnt
     if learnt is None:
         made = Index.build(rows, ids, settings, made_by=made_by)
+        if settings.kind == "words" and made.card.stored != "words":
+            told = f"{len(rows):,} keypoints are too few to learn visual words from"
+            raise MatcherError(f"{told}, and all shards share the first one's: add more references at once")
     else:
         made = learnt.made_for(made_by)
         made.add(rows, ids)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from matcher.errors import MatcherError
 
@@ -32,18 +32,24 @@ def check_text(texts: Sequence[str], path: str | os.PathLike[str], what: str) ->
     check_size(4 * len(texts) * max(map(len, texts), default=0), path, what)
 
 
-def read_parquet(file: BinaryIO, path: str | os.PathLike[str]) -> pa.Table:
-    """Open Parquet file, and its path -> its table, text columns plain. MatcherError if it grows too large; else what Arrow raises."""
+def open_parquet(path: str | os.PathLike[str]) -> pa.OSFile:
+    """Path -> a file for pq.ParquetFile. Of Python's own, Arrow's threads may let go while the interpreter ends, and abort it."""
+    import pyarrow as pa
+
+    return pa.OSFile(os.fsencode(path))
+
+
+def read_parquet(path: str | os.PathLike[str]) -> pa.Table:
+    """Parquet file -> its table, text columns plain. MatcherError if it grows too large; else what Arrow raises."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(file) as closed:
+    with open_parquet(path) as file, pq.ParquetFile(file) as closed:
         leaves = [closed.schema.column(number) for number in range(len(closed.schema))]
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         schema = closed.schema_arrow
-    file.seek(0)
     batches, size = [], 0
-    with pq.ParquetFile(file, read_dictionary=texts) as opened:
+    with open_parquet(path) as file, pq.ParquetFile(file, read_dictionary=texts) as opened:
         for batch in opened.iter_batches(batch_size=ROWS, use_threads=False):
             size += sum(map(grown, batch.columns))
             check_size(size, path, "its rows")

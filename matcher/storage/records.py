@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from matcher.errors import MatcherError
 from matcher.storage.aside import write_aside
 from matcher.storage.columns import from_arrow, to_arrow
+from matcher.storage.limits import open_parquet
 from matcher.storage.stamp import check_stamp, stamp
 from matcher.types import PairScores, Record
 
@@ -101,9 +102,9 @@ def opened(path: PathLike, kind: type[Record] | None) -> Iterator[pq.ParquetFile
     try:
         with open(path, "rb") as raw:
             check_stamp(raw, path)
-            with pq.ParquetFile(raw, page_checksum_verification=True) as file:
-                check_head(path, file.schema_arrow.metadata or {}, kind)
-                yield file
+        with open_parquet(path) as plain, pq.ParquetFile(plain, page_checksum_verification=True) as file:
+            check_head(path, file.schema_arrow.metadata or {}, kind)
+            yield file
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise MatcherError(f"cannot read {path}: {error.strerror}") from error
     except (OSError, pa.ArrowException, ValueError, LookupError) as error:

@@ -38,7 +38,7 @@ def read_table(path: PathLike, *, columns: Mapping[str, str] | None = None, opti
             is_parquet = file.read(4) == PARQUET_MAGIC
             if is_parquet:
                 check_stamp(file, path)
-            table = read_parquet(file, path) if is_parquet else read_csv(Path(path))
+            table = read_parquet(path) if is_parquet else read_csv(Path(path))
     except OSError as error:
         raise MatcherError(f"cannot read {path}: {error.strerror or first_line(error)}") from error
     except (pa.ArrowException, UnicodeDecodeError) as error:

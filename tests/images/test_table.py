@@ -4,6 +4,8 @@ import csv
 import logging
 import os
 import re
+from datetime import time
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -339,6 +341,18 @@ def test_a_parquet_table_keeps_types(folder):
     assert extra["box"].tolist() == ["[1, 2]", "", "[]"]
     assert extra["when"].dtype.kind == "M" and np.isnat(extra["when"][2])
     assert "bytes" not in extra and images.bytes.tolist() == [len(JPEG)] * 3
+
+
+def test_own_columns_that_no_number_holds_are_carried_as_text(folder):
+    put(folder, "a.jpg", "b.jpg")
+    table = pa.table({
+        "id": ["a", "b"], "path": ["a.jpg", "b.jpg"], "key": [2**60 + 1, None], "price": [Decimal("1.50"), None],
+        "at": [time(12, 30), None], "zoned": pa.array([0, None], pa.timestamp("s", tz="Europe/Berlin")),
+    })  # fmt: skip
+    pq.write_table(table, folder / "t.parquet")
+    extra = read_images("t.parquet", "queries")[0].extra
+    assert extra["key"].tolist() == [str(2**60 + 1), ""] and extra["price"].tolist() == ["1.50", ""]
+    assert extra["at"].tolist() == ["12:30:00", ""] and str(extra["zoned"][0]).startswith("1970-01-01T00:00:00")
 
 
 def test_parquet_tables_that_cannot_be_meant(folder):

@@ -96,6 +96,14 @@ def test_cells_are_symmetric_and_the_middle_weighs_most():
     assert cells[SIDE // 2, SIDE // 2].sum() > cells[3, 3].sum() > cells[1, 1].sum() > cells[0].sum() == 0
 
 
+def test_more_corners_than_opencv_takes_at_once(pictures):
+    image, rng = grey(pictures["coffee"]), np.random.default_rng(0)
+    places = np.float32(rng.uniform(20, 180, (33_000, 2)))
+    angles = np.float32(rng.uniform(-3, 3, len(places)))
+    found = histograms(image, places, angles)
+    np.testing.assert_allclose(found[-500:], histograms(image, places[-500:], angles[-500:]), atol=1e-3)
+
+
 def test_no_corners_no_rows():
     angles, rows = describe([np.zeros((40, 40), np.uint8)], np.empty((0, 2), np.float32), np.empty(0, np.int64))
     assert angles.shape == (0,) and rows.shape == (0, 128)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from matcher.errors import UsageError
 from matcher.geometry import from_box, identity
 from matcher.scoring.sub_image import SubImage, log_mean_exp
 from matcher.settings import SubImageSettings, ViewPairs
@@ -61,6 +62,8 @@ def test_combinations(both):
     assert compare(both, combine="two_closest").compare("q", "r") == pytest.approx(values[-2:].mean(), abs=1e-6)
     one = compare(both, ViewPairs(query=["whole"]), combine="two_closest")
     assert one.compare("q", "s") == pytest.approx(compare(both, ViewPairs(query=["whole"])).compare("q", "s"), abs=1e-6)
+    with pytest.raises(UsageError, match="sharpness must be above 0"):
+        compare(both, combine="log_mean_exp", sharpness=0.0)
     soft = compare(both, combine="log_mean_exp", sharpness=7.0).compare("q", "r")
     assert soft == pytest.approx(np.log(np.exp(7 * values).mean()) / 7, abs=1e-6) and values.mean() < soft < values[-1]
     assert log_mean_exp(np.array([1000.0, 1000.0])) == pytest.approx(1000)

@@ -66,10 +66,23 @@ def test_seconds_become_pairs_once(room, tmp_path, monkeypatch):
     monkeypatch.setattr(budgeting, "measure_pace", lambda *_, **__: 1.0)
     summary = run(room / "queries", room / "references", tmp_path / "out", strategy=strategy)
     assert pairs(tmp_path / "out") == 6 and "measure the pace" in summary.seconds
-    assert json.loads((tmp_path / "out" / "budget" / "pace.json").read_text()) == {"seconds_per_pair": 1.0}
+    assert json.loads((tmp_path / "out" / "budget" / "pace.json").read_text())["seconds_per_pair"] == 1.0
     monkeypatch.setattr(budgeting, "measure_pace", None)
     run(room / "queries", room / "references", tmp_path / "out", strategy=strategy)
     assert pairs(tmp_path / "out") == 6
+
+
+def test_the_pace_of_other_judges_is_measured_anew(room, tmp_path, monkeypatch):
+    strategy = replace(MANY, budget=Budget(seconds_per_query=3.5))
+    monkeypatch.setattr(budgeting, "measure_pace", lambda *_, **__: 1.0)
+    run(room / "queries", room / "references", tmp_path / "out", strategy=strategy)
+    for stage in ("budget/candidates", "pair_scores"):  # as when it is killed before it judges
+        shutil.rmtree(tmp_path / "out" / stage)
+    monkeypatch.setattr(budgeting, "measure_pace", lambda *_, **__: 2.0)
+    other = replace(strategy, scorers=replace(strategy.scorers, sift=replace(strategy.scorers.sift, ratio=0.7)))
+    run(room / "queries", room / "references", tmp_path / "out", strategy=other)
+    assert json.loads((tmp_path / "out" / "budget" / "pace.json").read_text())["seconds_per_pair"] == 2.0
+    assert pairs(tmp_path / "out") == 2
 
 
 def test_the_pace_is_that_of_judging(room, tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from matcher import pipeline
 from matcher.errors import MatcherError, StaleStageError
@@ -316,6 +317,16 @@ def test_own_columns_of_other_kinds_become_text(library, files, tmp_path, job):
         add(tmp_path / f"{n}.parquet", tmp_path / "collection", strategy=strategy_of(), job=job)
     assert Collection.read(tmp_path / "collection").images()[1].to_pydict() == {"year": ["1999", "?", "2003", "2004", None, None]}
     run(library.queries, tmp_path / "collection", tmp_path / "out", strategy=strategy_of(), job=job)
+
+
+def test_too_few_keypoints_for_words_are_refused_at_first(files, tmp_path, job):
+    blank = tmp_path / "blank.png"
+    Image.fromarray(np.full((90, 90, 3), 128, np.uint8)).save(blank)
+    strategy, collection = strategy_of("words"), tmp_path / "collection"
+    with pytest.raises(MatcherError, match="too few to learn visual words from"):
+        add(blank, collection, strategy=strategy, job=job)
+    assert len(Collection.read(collect(collection, [files[0].parent], strategy, job))) == len(files)
+    assert len(Collection.read(collect(collection, [blank], strategy, job))) == len(files) + 1
 
 
 def test_the_command_line(command, collected, files, tmp_path):

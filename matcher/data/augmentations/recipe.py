@@ -21,6 +21,7 @@ from matcher.data.augmentations.tone import recolour
 from matcher.errors import MatcherError, UsageError
 from matcher.faults import suggest
 from matcher.shipped import shipped, shipped_names
+from matcher.storage.yaml_files import parse_yaml
 
 Range = tuple[float, float]  # at hardness 0 and at hardness 1
 
@@ -64,7 +65,7 @@ class Recipe:
                 raise UsageError(f"there is no recipe {str(recipe)!r}; give a YAML file or one of: {', '.join(known)}{meant}")
             path = shipped("experiments", known[path.name])
         try:
-            return cls.read(yaml.safe_load(path.read_text(encoding="utf-8")))
+            return cls.read(parse_yaml(path.read_text(encoding="utf-8")))
         except OSError as error:
             raise MatcherError(f"cannot read {path}: {error.strerror or error}") from error
         except (yaml.YAMLError, TypeError, ValueError, AttributeError, KeyError) as error:

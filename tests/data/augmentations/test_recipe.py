@@ -120,6 +120,7 @@ def test_what_comes_out_keeps_its_promises(generator):
         ("untouched: 0.1", "edits"),
         ("", "is no recipe"),
         ("edits: [", "is no recipe"),
+        ("edits: " + "[" * 5000, "nests more than"),
     ],
 )
 def test_a_wrong_recipe_is_one_clear_line(tmp_path, text, words):

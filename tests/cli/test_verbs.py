@@ -52,6 +52,12 @@ def places(library, finished, tmp_path):
         "index": {"described": described / "references", "output": tmp_path / "index"},
         "fuse": {"pair_scores": finished[0] / "pair_scores", "output": tmp_path / "fused.parquet"},
         "calibrate": {"fused": finished[0] / "fused.parquet", "output": tmp_path / "predictions.parquet"},
+        "report": {
+            "predictions": finished[0] / "predictions.parquet",
+            "queries": finished[0] / "queries",
+            "references": finished[0] / "references",
+            "output": tmp_path / "report.html",
+        },
         "convert": {"source": described, "output": tmp_path / "vectors.h5"},
         "background": {"photos": few, "output": tmp_path / "background.safetensors"},
         "false_links": {"gallery": 9},

@@ -173,20 +173,29 @@ class Collection:
 
     def images(self) -> tuple[ImageSet, pa.Table]:
         """The pictures as they were listed, good and bad ones, and the user's own columns. Of bad ones, tried each time, the last."""
-        sets, tables, later = list[ImageSet](), list[pa.Table](), set[str]()
-        for shard in reversed(self.shards):
+        sets, tables = list[ImageSet](), list[pa.Table]()
+        for shard in self.shards:
             path = self.folder / shard.folder / IMAGES
             listed = read_record(path, ImageSet)
-            kept = shard.kept(listed.id) & ~np.isin(listed.id, np.array(sorted(later), dtype=np.str_))
-            later.update(listed.id[kept].tolist())
+            kept = shard.kept(listed.id)
+            sets.append(listed.take(kept))
             own = read_extra(path)
-            sets.insert(0, listed.take(kept))
-            tables.insert(0, own.filter(pa.array(kept)) if own.num_columns else own)
+            tables.append(own.filter(pa.array(kept)) if own.num_columns else own)
+        for n, last in enumerate(last_of_each([listed.id for listed in sets])):
+            sets[n], tables[n] = sets[n].take(last), tables[n].filter(pa.array(last)) if tables[n].num_columns else tables[n]
         wide = [table for table in tables if table.num_columns]
         if not wide:
             return ImageSet.concat(sets), pa.table({})
         blank = [pa.table({wide[0].column_names[0]: pa.nulls(len(listed), wide[0].schema.types[0])}) for listed in sets]
         return ImageSet.concat(sets), stack([table if table.num_columns else none for table, none in zip(tables, blank, strict=True)])
+
+
+def last_of_each(ids: Sequence[Text]) -> list[NDArray[np.bool_]]:
+    """Ids of shards, (N,) each -> which rows name a picture that no later row does."""
+    every = np.concatenate([np.empty(0, dtype=np.str_), *ids])
+    last = np.zeros(len(every), dtype=bool)
+    last[len(every) - 1 - np.unique(every[::-1], return_index=True)[1]] = True
+    return np.split(last, np.cumsum([len(part) for part in ids], dtype=np.int64))[: len(ids)]
 
 
 def is_collection(place: str | PathLike[str]) -> bool:

@@ -60,7 +60,6 @@ class PairGroups(PhotoPairs):
         held_out: share of the photos that validation uses, and training never sees
         held_out_batches: batches of them that validation measures on
         seed: of the split and of every draw
-        past: steps of this seed that the weights which it begins from have seen: other draws than theirs
         pairs: what `matcher predict` scores: CSV or Parquet with query_id and reference_id
         queries: its pictures: a folder, a glob, a list file or a table
         references: likewise
@@ -84,7 +83,6 @@ class PairGroups(PhotoPairs):
         held_out: float = 0.05,
         held_out_batches: int = 16,
         seed: int = 0,
-        past: int = 0,
         pairs: str | None = None,
         queries: str | None = None,
         references: str | None = None,
@@ -103,7 +101,6 @@ class PairGroups(PhotoPairs):
             held_out=held_out,
             held_out_batches=held_out_batches,
             seed=seed,
-            past=past,
         )
         self.members, self.mining = members, mining
         self.least_held_out = max(self.least_held_out, members)

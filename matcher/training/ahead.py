@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
@@ -25,17 +29,22 @@ class Ahead(IterableDataset[Any]):
 
 def load_ahead(draws: Draws, make: Callable[[Draw, int], Any]) -> DataLoader[Any]:
     """A loader that makes batches on one core beside the training, which gets them through shared memory."""
+    ending = multiprocessing.get_context("fork").Value("b", 0, lock=False)
+    atexit.register(setattr, ending, "value", 1)  # before multiprocessing asks what is left to end, and waits for it
     return DataLoader(
         Ahead(draws, make),
         batch_size=None,
         num_workers=1,
         prefetch_factor=WAITING,
         multiprocessing_context="fork",  # the photos lie in memory already
-        worker_init_fn=leave_stopping,
+        worker_init_fn=partial(leave_stopping, ending),
     )
 
 
-def leave_stopping(worker: int) -> None:
-    """Signals may reach every process of a terminal or a job: the training stops after its step, and ends this process then."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def leave_stopping(ending: Any, worker: int) -> None:
+    """Signals may reach every process of a terminal or a job: the training stops after its step, and ends this process then.
+
+    ``ending``: its value is 1 once the process of the training comes to its end, after an error too; then SIGTERM is meant.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0) if ending.value else None)

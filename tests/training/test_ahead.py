@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 from itertools import islice
 from types import SimpleNamespace
 
@@ -46,6 +48,19 @@ def test_signals_are_left_to_the_training(number):
         first = staticmethod(lambda: 7)
 
     assert list(load_ahead(Some("abc"), make)) == [7, 8, 9]
+
+
+def test_the_process_ends_with_that_of_the_training_whatever_still_holds_the_loader():
+    program = """
+from matcher.training.ahead import load_ahead
+class Some(list):
+    first = staticmethod(lambda: 0)
+held = iter(load_ahead(Some(range(10)), lambda draw, step: step))
+assert next(held) == 0
+raise OSError("the disk is full")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1 and ended.stderr.endswith("OSError: the disk is full\n")
 
 
 @pytest.mark.parametrize("place", [{"device": "meta"}, {"processes": 2}])

@@ -12,6 +12,7 @@ from matcher.describe import load_model, made_by
 from matcher.errors import ImageError, MatcherError, StaleStageError, UsageError
 from matcher.features import describe_picture
 from matcher.settings import DescriptorSettings, ImageSettings, Strategy
+from matcher.settings.post import PostSettings, SubtractSettings
 from matcher.types import Descriptors, Pictures
 
 SETTINGS = DescriptorSettings(backbone="timm:test_vit", weights=False, size=32)
@@ -146,6 +147,17 @@ def test_settings_find_weigh_and_name_the_file(tmp_path):
         MatcherError, match=r"background 'absent' is neither a file that ends in \.safetensors nor one of checkpoints/background"
     ):
         background_print(replace(SETTINGS, background="absent"))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"background_weight": 0.5}, {"background_nearest": 4}, {"background_skip": 1}, {"post": PostSettings(subtract=SubtractSettings())}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_every_setting_of_the_normalisation_is_in_what_names_it(tmp_path, changed):
+    background().save(tmp_path / "b.safetensors")
+    settings = replace(SETTINGS, background=str(tmp_path / "b.safetensors"))
+    assert background_print(settings) == background_print(replace(settings)) != background_print(replace(settings, **changed))
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@ import cv2
 import numpy as np
 import pytest
 
-from matcher.geometry import flip, from_box, identity
+from matcher.geometry import compose, flip, from_box, identity
 from matcher.scoring.agreement import AGREES, BLOCK, TEXTURE, correlate, grey, pixel_agreement
 from matcher.views.render import render
 
 SIDE = 96
+COS, SIN = np.cos(np.pi / 6), np.sin(np.pi / 6)
+TURNED = np.array([[COS, -SIN, 0.5 - (COS - SIN) / 2], [SIN, COS, 0.5 - (COS + SIN) / 2], [0, 0, 1]])  # by 30 degrees about the middle
 
 
 def brighter(image):
@@ -34,6 +36,13 @@ def test_a_crop_agrees_where_it_lies_and_not_elsewhere(pictures):
     assert pixel_agreement(image, query, np.linalg.inv(where), side=SIDE)[0] > 0.97  # and the other way round
     assert pixel_agreement(query, image, identity(), side=SIDE)[0] < 0.5
     assert pixel_agreement(query, image, where @ flip(), side=SIDE)[0] < 0.5
+
+
+def test_what_a_turned_copy_does_not_show_is_not_compared(pictures):
+    image = pictures["coffee"]
+    where = compose(from_box(0.1, 0.1, 0.7, 0.9), TURNED)
+    correlation, share = pixel_agreement(render(image, where, (240, 300)), image, where, side=SIDE)
+    assert correlation > 0.97 and share > 0.99
 
 
 def test_what_was_pasted_over_costs_its_share(pictures):

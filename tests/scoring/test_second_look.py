@@ -80,7 +80,21 @@ def test_the_look_with_which_more_pixels_agree_counts(small_copy, before, after,
     paths, _ = small_copy
     first, second = ((dict(sift.NOTHING) | {"sift_support": 5.0, "sift_agreeing": share}, None) for share in (before, after))
     assert look().improve(first, paths, lambda *_: second) is (first, second)[counts - 1]
-    assert agreeing(first[0]) >= 0
+
+
+def test_the_share_that_agrees_is_none_where_nothing_could_be_compared():
+    assert agreeing({"sift_agreeing": np.nan}) == 0 and agreeing({"sift_agreeing": 0.3}) == 0.3
+
+
+@pytest.mark.parametrize("voted", [True, False])
+def test_what_a_second_vote_found_is_looked_at_with_its_keypoints(small_copy, voted):
+    paths, _ = small_copy
+    calls: list[tuple[int, int]] = []
+    first = dict(sift.NOTHING) | {"sift_support": 5.0}, None
+    second = SecondLook(ANYTHING, voters=COARSE, image_settings=ImageSettings(), cache=None)
+    second.improve(first, paths, verifier(paths, calls), voted=voted)
+    ((of_query, of_reference),) = calls
+    assert (of_query <= COARSE.keypoints) == voted and of_reference > COARSE.keypoints
 
 
 def test_keypoints_are_found_once_and_kept(small_copy, tmp_path, monkeypatch):

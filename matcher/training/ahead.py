@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing.queues import Queue
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
 from matcher.training.sampling import Draw, Draws
 
+log = logging.getLogger("matcher")
 WAITING = 4  # batches that may be ready before they are wanted
 
 
@@ -44,7 +47,15 @@ def load_ahead(draws: Draws, make: Callable[[Draw, int], Any]) -> DataLoader[Any
 def leave_stopping(ending: Any, worker: int) -> None:
     """Signals may reach every process of a terminal or a job: the training stops after its step, and ends this process then.
 
+    A batch that cannot be handed over ends it too: the training would wait for it for ever.
     ``ending``: its value is 1 once the process of the training comes to its end, after an error too; then SIGTERM is meant.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0) if ending.value else None)
+    Queue._on_queue_feeder_error = staticmethod(give_up)  # type: ignore[attr-defined]
+
+
+def give_up(error: Exception, batch: Any) -> None:
+    """What multiprocessing calls, in a thread, when a batch did not fit into shared memory."""
+    log.error("a batch made ahead could not be handed over: %s (is shared memory full? df -h /dev/shm; or say --data.ahead false)", error)
+    os._exit(1)

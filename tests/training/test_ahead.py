@@ -63,6 +63,14 @@ raise OSError("the disk is full")
     assert ended.returncode == 1 and ended.stderr.endswith("OSError: the disk is full\n")
 
 
+def test_a_batch_that_cannot_be_handed_over_ends_the_training():
+    class Some(list):
+        first = staticmethod(lambda: 0)
+
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        list(load_ahead(Some(range(3)), lambda draw, step: lambda: draw))  # a function in a function is not pickled
+
+
 @pytest.mark.parametrize("place", [{"device": "meta"}, {"processes": 2}])
 def test_it_is_for_one_process_on_the_cpu(make_data, place):
     with pytest.raises(UsageError, match=r"data\.ahead is for a training in one process on the CPU"):

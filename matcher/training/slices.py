@@ -10,12 +10,25 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from matcher.storage.aside import write_aside
 
 log = logging.getLogger("matcher")
 LAST = "last.ckpt"
 AGREE_EVERY = 10  # steps after which several processes ask each other whether to stop or to save
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class SaveAside(TorchCheckpointIO):
+    """Writes checkpoints beside the one that they replace; Lightning's own begin in the system's temporary folder and are copied."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """MatcherError if the disk refuses; the one before is still there then."""
+        with write_aside(path) as file:
+            torch.save(checkpoint, file)
 
 
 class Slices(Callback):
@@ -36,6 +49,7 @@ class Slices(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.started = self.saved = time.monotonic()  # decoding photos counts too
+        trainer.strategy.checkpoint_io = SaveAside()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():

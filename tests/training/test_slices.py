@@ -1,9 +1,11 @@
+import errno
 import os
 import signal
 
 import pytest
 from lightning.pytorch import Callback
 
+from matcher.errors import MatcherError
 from matcher.training.slices import Slices
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -27,6 +29,23 @@ def test_a_signal_ends_the_training_after_its_step(make_module, make_data, make_
     trainer.fit(make_module(), datamodule=make_data())
     assert trainer.global_step == 2 and slices.interrupted and (tmp_path / "last.ckpt").is_file()
     assert getattr(signal.getsignal(number), "__self__", None) is not slices
+
+
+def test_it_saves_without_the_temporary_folder_and_keeps_the_last_one_where_the_disk_is_full(
+    make_module, make_data, make_trainer, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.mkstemp", lambda *_, **__: pytest.fail("that may be another disk"))
+    make_trainer(1, Slices(tmp_path)).fit(make_module(), datamodule=make_data())
+    before = (tmp_path / "last.ckpt").read_bytes()
+
+    def half(content, file):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("torch.save", half)
+    with pytest.raises(MatcherError, match=r"cannot write .*last\.ckpt: No space left on device"):
+        make_trainer(1, Slices(tmp_path)).fit(make_module(), datamodule=make_data())
+    assert (tmp_path / "last.ckpt").read_bytes() == before and [path.name for path in tmp_path.glob("*ckpt*")] == ["last.ckpt"]
 
 
 def test_a_second_signal_ends_it_at_once():

@@ -24,8 +24,10 @@ def main(words: Sequence[str] | None = None) -> int:
     """The words after ``matcher`` (default: this process's) -> the exit code."""
     words = list(sys.argv[1:] if words is None else words)
     words[:1] = [word.replace("-", "_") if not word.startswith("-") else word for word in words[:1]]  # fit-fusion is fit_fusion
+    open_streams()
     try:
         text, code = answer(words)
+        say(text)
     except KeyboardInterrupt:
         again = " without --fresh" if any(word.startswith("--fresh") for word in words) else ""
         return complain(INTERRUPTED.format(again), 130)
@@ -36,8 +38,14 @@ def main(words: Sequence[str] | None = None) -> int:
         return complain(" ".join([f"error: {error}", *getattr(error, "__notes__", ())]), 1)
     except Exception as error:
         return complain(f"error: {type(error).__name__}: {error} (unexpected; MATCHER_DEBUG=1 shows where)", 1)
-    say(text)
     return code
+
+
+def open_streams() -> None:
+    """A stream that was closed before we began (`>&-`, some daemons) is None: then it leads nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def answer(words: Sequence[str]) -> tuple[str, int]:
@@ -109,10 +117,12 @@ def complain(sentence: str, code: int) -> int:
 
 
 def say(text: str) -> None:
-    """Prints to stdout; silent if the reader of our output left, as `head` does."""
+    """Prints to stdout; silent if the reader of our output left, as `head` does. MatcherError if it cannot be written."""
     try:
         if text:
             print(text)
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again at its end
+        if not isinstance(error, BrokenPipeError):
+            raise MatcherError(f"what was done is kept, but stdout cannot be written: {error.strerror or error}") from error

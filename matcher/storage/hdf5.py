@@ -8,6 +8,7 @@ There is no demand on the length of a vector: they are compared by their squared
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,13 @@ def write_vectors(path: Path, queries: Vectors, references: Vectors) -> None:
         check(path, name, side)
     if queries.rows.shape[1] != references.rows.shape[1]:
         raise MatcherError(f"{path}: queries have {queries.rows.shape[1]} numbers and references {references.rows.shape[1]}")
-    with write_aside(path) as file, h5py.File(file.name, "w") as archive:
+    memory = io.BytesIO()  # a full disk under h5py ends the process
+    with h5py.File(memory, "w") as archive:
         for side, (name, least) in zip((queries.sorted(), references.sorted()), SIDES, strict=True):
             archive.create_dataset(name, data=np.ascontiguousarray(side.rows, dtype=np.float32))
             archive.create_dataset(f"{name}_ids", data=as_bytes(side.ids, least))
+    with write_aside(path) as file:
+        file.write(memory.getbuffer())
 
 
 def read_vectors(path: Path) -> tuple[Vectors, Vectors]:

@@ -1,7 +1,12 @@
 """Exit codes, and what goes to stdout and to stderr."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
+
+import pytest
 
 import matcher as package
 from matcher.cli.verbs import VERBS
@@ -80,6 +85,20 @@ def test_reader_that_leaves_is_no_error(start):
     process.stdout.close()
     process.wait(timeout=20)
     assert process.stderr.read() == "" and process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("stream", "code", "said"),
+    [
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        (">/dev/full", 1, "matcher: error: what was done is kept, but stdout cannot be written: No space left on device\n"),
+    ],
+)
+def test_streams_that_are_closed_or_full(stream, code, said):
+    command = f"{sys.executable} -m matcher --version {stream}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, env={**os.environ, "MATCHER_DEBUG": ""})
+    assert (done.returncode, done.stderr) == (code, said)
 
 
 def test_quiet_leaves_warnings(matcher, verbs_folder):

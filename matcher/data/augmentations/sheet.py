@@ -16,6 +16,7 @@ from matcher.data.augmentations.augmented import Augmented
 from matcher.data.augmentations.recipe import Recipe
 from matcher.data.photo_bank import PhotoBank
 from matcher.errors import MatcherError
+from matcher.storage.aside import write_aside
 
 COLUMNS, SIDE = 8, 160
 FRAME_COLOUR, BOX_COLOURS = (255, 0, 0), ((255, 220, 0), (0, 220, 255), (255, 0, 255))  # picture, sticker, text
@@ -88,7 +89,8 @@ def contact_sheet_verb(
     target = Path(output)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet).save(target, format="PNG")
     except OSError as error:
         raise MatcherError(f"cannot write {target}: {error.strerror or error}") from error
+    with write_aside(target) as file:
+        Image.fromarray(sheet).save(file, format="PNG")
     return target

@@ -20,6 +20,7 @@ from matcher.data.edits import Edited
 from matcher.data.edits.edited import Pixels
 from matcher.errors import MatcherError
 from matcher.storage.aside import write_aside, write_json
+from matcher.storage.lock import LOCK_NAME, FolderLock, hold
 
 MAKER = "matcher synthesize"
 FOLDERS = ("references", "queries", "masks")
@@ -86,21 +87,26 @@ def describe_query(query_id: str, originals: Sequence[tuple[str, str]], picture:
     ]
 
 
-def claim(folder: Path) -> None:
-    """Make the folder, or empty it if an earlier ``synthesize`` made it. MatcherError if it holds anything else."""
+def claim(folder: Path) -> FolderLock:
+    """Make the folder, or empty it if an earlier ``synthesize`` made it -> its lock.
+
+    MatcherError if it holds anything else, or if another process is making a benchmark in it.
+    """
     card = folder / "card.json"
     if folder.exists():
         if not folder.is_dir():
             raise MatcherError(f"{folder} is a file; name a folder for the benchmark")
-        if any(folder.iterdir()) and not made_here(card):
+        if any(entry.name != LOCK_NAME for entry in folder.iterdir()) and not made_here(card):
             raise MatcherError(f"{folder} is not empty and was not made by {MAKER}; name another folder")
-        for name in FOLDERS:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in FILES[:-1]:
-            (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = hold(folder)
     for name in FOLDERS:
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir()
+    for name in FILES[:-1]:
+        (folder / name).unlink(missing_ok=True)
     write_json(card, {"made_by": MAKER, "complete": False})
+    return lock
 
 
 def made_here(card: Path) -> bool:

@@ -88,7 +88,7 @@ def synthesize(
     mix, folder, threads = mixture(difficulty), Path(output), workers or os.cpu_count() or 1
     split, errors = split_photos(photos, references=references, side=round(PHOTO_SHARE * max_side), seed=seed)
     refuse_overlap(split, folder)
-    claim(folder)
+    lock = claim(folder)
     tried = in_threads(partial(write_reference, split, folder, reference_side), list(enumerate(split.references)), threads, "references")
     rows = {f"R{number:06d}": row for (number, row), error in zip(enumerate(split.references), tried, strict=True) if error is None}
     if not rows:
@@ -103,6 +103,7 @@ def synthesize(
     skipped = [*list_errors(errors), *(error for error in tried if error is not None)]
     summary = summarise(folder, len(rows), made, len(skipped))
     write_card(folder, arguments, summary, skipped)
+    del lock
     return summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 from pathlib import Path
 
@@ -53,6 +54,24 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_workers(photos: Path, m
     assert (again.references, again.positives, again.distractors, again.skipped) == (6, 8, 8, 0)
     synthesize(str(photos), str(tmp_path / "x"), queries=16, max_side=200, reference_side=96, seed=5, workers=1)
     assert read_bytes(tmp_path / "x")["queries/Q00000.jpg"] != read_bytes(made)["queries/Q00000.jpg"]
+
+
+def test_one_process_makes_a_benchmark_in_a_folder_at_a_time(photos: Path, tmp_path: Path) -> None:
+    few = {"queries": 2, "max_side": 96, "reference_side": 48, "workers": 1}
+    synthesize(str(photos), str(tmp_path / "x"), **few)
+    before = read_bytes(tmp_path / "x")
+    with (tmp_path / "x" / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("4711")
+        file.flush()
+        with pytest.raises(MatcherError, match="process 4711 is working in"):
+            synthesize(str(photos), str(tmp_path / "x"), seed=1, **few)
+    (tmp_path / "x" / ".lock").unlink()
+    assert read_bytes(tmp_path / "x") == before
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y" / ".lock").write_text("4711")  # of one that was killed
+    synthesize(str(photos), str(tmp_path / "y"), **few)
+    assert read_bytes(tmp_path / "y") == before
 
 
 def test_the_tables_have_the_format_of_the_benchmark(made: Path) -> None:

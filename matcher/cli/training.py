@@ -26,12 +26,14 @@ from matcher.cli.refusals import content, one_sentence
 from matcher.cli.words import plain_words
 from matcher.cli.written import refuse_broken
 from matcher.errors import MatcherError, UsageError
+from matcher.storage.aside import remove_temporaries
+from matcher.storage.lock import hold
 from matcher.training.job import TrainingJob
 from matcher.training.last_checkpoint import check_whole
 from matcher.training.pace import Pace
 from matcher.training.pairs import PairTraining
 from matcher.training.predicting import WriteDescriptors, WritePairScores
-from matcher.training.processes import end_children, tell_plainly, told_by
+from matcher.training.processes import KEPT, end_children, tell_plainly, told_by
 from matcher.training.publishing import Publish
 from matcher.training.slices import LAST, Slices
 
@@ -105,10 +107,21 @@ class TrainingCLI(LightningCLI):
         """What several devices cannot do is told once, before there are several processes; then a new training has its folder."""
         for part in (self.model, self.datamodule):
             part.check_devices(self.trainer.num_devices * self.trainer.num_nodes)
-        if self.begins and not rank_zero_only.rank:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        if rank_zero_only.rank:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = hold(self.folder)
+        remove_temporaries(self.folder)
+        if self.begins:
             (self.folder / LAST).unlink(missing_ok=True)  # an old training would go on if this one were killed before it saves
             (self.folder / CONFIG).write_text(yaml.safe_dump(self.begins, sort_keys=False), encoding="utf-8")
+
+    def after_fit(self) -> None:
+        """What was cut short, if a training was ended after its last step: the last validation, and the weights."""
+        if self.publish.is_late(self.trainer):
+            if self.trainer.limit_val_batches:
+                self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+            self.publish.on_train_end(self.trainer, self.model)
 
     def go_on(self, config: Namespace) -> None:
         """Takes up the training that stopped in the folder, if it was begun with this config and should not begin anew."""
@@ -140,7 +153,8 @@ class TrainingCLI(LightningCLI):
         """What every training of ours has, by verb."""
         if self.subcommand == "fit":
             self.slices = Slices(self.folder, minutes=self.job.minutes, every_minutes=self.job.every_minutes)
-            return [Pace(), self.slices, Publish(self.folder, self.as_plain(self.config.fit))]
+            self.publish = Publish(self.folder, self.as_plain(self.config.fit))
+            return [Pace(), self.slices, self.publish]
         if self.subcommand == "predict":
             pairs = isinstance(self.model, PairTraining)
             return [WritePairScores(self.folder, fresh=self.job.fresh) if pairs else WriteDescriptors(self.folder)]
@@ -191,6 +205,10 @@ def train(verb: str, words: Sequence[str]) -> int:
         raise
     except ProcessException as error:
         raise told_by(error) from error
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error):  # see training/ahead.py
+            raise MatcherError(f"the process that makes batches ahead ended: {KEPT}") from error
+        raise
     except MisconfigurationException as error:  # a device that is not there, devices that do not go together
         raise UsageError(" ".join(str(error).split())) from error
     except SystemExit as done:

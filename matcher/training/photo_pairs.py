@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, IterableDataset
@@ -155,6 +157,19 @@ class PhotoPairs(LightningDataModule):
         """Step from 0 -> how many photos, from the first of the bank on, it may draw."""
         part = min(step * len(self.known_shares) // self.trainer.max_steps, len(self.known_shares) - 1)
         return max(1, round(self.known_shares[part] * len(self.bank)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the photos: how many, and their names."""
+        names = "\n".join([*self.bank.ids, "", *self.held_out.ids])
+        return {"photos": len(self.bank) + len(self.held_out), "names": hashlib.sha256(names.encode()).hexdigest()[:16]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """MatcherError if a training would go on with other photos: some of those held out might be some that it saw."""
+        if self.trainer.state.fn == TrainerFn.FITTING and state_dict != (now := self.state_dict()):
+            raise MatcherError(
+                f"{self.photos} holds {now['photos']:,} photos that this training did not begin with ({state_dict['photos']:,} then): "
+                "put the same back, or say --fresh"
+            )
 
     def val_dataloader(self) -> DataLoader[Draw]:
         """The same batches of held-out photos each time, as hard as they get."""

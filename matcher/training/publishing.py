@@ -12,6 +12,7 @@ import lightning
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from matcher.models.cards import read_card
 from matcher.models.checkpoint import save
 from matcher.training.card import describe_device, describe_sources, read_commit
 from matcher.training.pace import Pace
@@ -30,7 +31,8 @@ class Publish(Callback):
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         self.path, self.config = Path(folder) / WEIGHTS, config
-        self.minutes, self.since = 0.0, 0.0
+        self.minutes, self.since = 0.0, math.nan
+        self.written = False
         self.numbers: dict[str, float] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,11 +43,19 @@ class Publish(Callback):
         self.numbers |= {name: round(value, 4) for name, value in found.items() if math.isfinite(value)} | {"at_step": trainer.global_step}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
-        card = self.make_card(trainer)
-        save(self.path, pl_module.result, card, half=True)
-        log.info("wrote %s (step %d of %d)", self.path, trainer.global_step, trainer.max_steps)
+        self.written = True
+        if trainer.is_global_zero:
+            save(self.path, pl_module.result, self.make_card(trainer), half=True)
+            log.info("wrote %s (step %d of %d)", self.path, trainer.global_step, trainer.max_steps)
+
+    def is_late(self, trainer: Trainer) -> bool:
+        """Whether a training that was done before it was started again had been ended before it wrote its weights."""
+        if self.written:
+            return False
+        late = not self.path.is_file() or read_card(self.path)["training"]["steps"] != trainer.global_step
+        if not late:
+            log.info("%s is of step %d of %d already", self.path, trainer.global_step, trainer.max_steps)
+        return late
 
     def make_card(self, trainer: Trainer) -> dict[str, Any]:
         """What a checkpoint says beside class, arguments and preprocessing."""
@@ -64,7 +74,7 @@ class Publish(Callback):
 
     def spent(self) -> float:
         """Minutes of training, all slices together."""
-        return self.minutes + (time.monotonic() - self.since) / 60
+        return self.minutes + (0.0 if math.isnan(self.since) else (time.monotonic() - self.since) / 60)
 
     def state_dict(self) -> dict[str, Any]:
         return {"minutes": self.spent(), "numbers": self.numbers}

@@ -1,7 +1,9 @@
 """`matcher fit|validate|test|predict`: what they write, how they go on, what they refuse, and the configs that ship."""
 
 import csv
+import fcntl
 import json
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -97,6 +99,47 @@ def test_a_fresh_training_that_is_killed_before_it_saves_leaves_no_old_one_to_go
     assert code == 1 and "killed" in err
     assert command("fit", *anew, "--minutes", "0")[0] == 0
     assert [row["step"] for row in read_curves(output) if row["train_loss"]] == ["0", "0"]  # of the old one, of the new one
+
+
+def test_a_training_that_was_ended_before_it_wrote_its_weights_writes_them_when_it_is_started_again(command, smoke):
+    from matcher.models.checkpoint import load
+
+    words, output = smoke
+    assert command("fit", *words)[0] == 0
+    written = load(output / "model.safetensors")
+    (output / "model.safetensors").unlink()
+    code, _, err = command("fit", *words)
+    again = load(output / "model.safetensors")
+    assert code == 0 and "model.safetensors (step 2 of 2)" in err
+    assert again.card["training"]["steps"] == 2 and again.card["numbers"] == written.card["numbers"]
+    assert all((value == written.state_dict()[name]).all() for name, value in again.state_dict().items())
+    before = (output / "model.safetensors").stat().st_mtime_ns
+    code, _, err = command("fit", *words)
+    assert code == 0 and "is of step 2 of 2 already" in err and (output / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_photos_that_came_or_went_are_noticed(command, smoke, photos, tmp_path):
+    words, _ = smoke
+    mine = shutil.copytree(photos, tmp_path / "mine")
+    words = [*words, "--data.photos", str(mine)]
+    assert command("fit", *words, "--minutes", "0")[0] == 0
+    (mine / "07.png").rename(mine / "7.png")
+    code, _, err = command("fit", *words)
+    assert code == 1 and "holds 28 photos that this training did not begin with (28 then): put the same back, or say --fresh" in err
+    assert command("validate", *words)[0] == 0
+    (mine / "7.png").rename(mine / "07.png")
+    assert command("fit", *words)[0] == 0
+
+
+def test_one_training_works_in_a_folder_at_a_time(command, smoke):
+    words, output = smoke
+    output.mkdir()
+    with (output / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("4711")
+        file.flush()
+        code, _, err = command("fit", *words)
+    assert code == 1 and f"process 4711 is working in {output}" in err and not (output / "config.yaml").exists()
 
 
 @pytest.mark.parametrize("room", ["token_fusion", "concat_vit"])

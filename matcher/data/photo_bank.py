@@ -78,11 +78,13 @@ class PhotoBank:
         folder = existing(photos)
         if cache is None:
             pixels, notes = decode_all(folder, side)
+            warn_of_errors(folder, notes["errors"])
             return cls.furnish(folder, torch.from_numpy(pixels[: len(notes["ids"])]), notes)
         place = Path(cache) / f"photos-{fingerprint(folder, side)}"
         if not place.with_suffix(".json").exists():
             store(folder, side, place)
         notes = read_json(place.with_suffix(".json"))
+        warn_of_errors(folder, notes["errors"], f"; once they can be, remove {place}.json")
         mapped = np.load(place.with_suffix(".npy"), mmap_mode="c")
         return cls.furnish(folder, torch.from_numpy(mapped[: len(notes["ids"])]), notes)
 
@@ -214,6 +216,13 @@ def fingerprint(folder: Path, side: int) -> str:
     there = [path for path in files if path.is_file()]
     rows = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in there]
     return hashlib.sha256(json.dumps([rows, side]).encode()).hexdigest()[:16]
+
+
+def warn_of_errors(folder: Path, errors: list[list[str]], remedy: str = "") -> None:
+    """Rows of Errors -> a warning if there are any; the remedy is for those that could not be read at that moment."""
+    passing = any(code in ("missing", "unreadable") for _, _, _, code, _ in errors)
+    if errors:
+        logger.warning("%d pictures of %s are left out, the first: %s%s", len(errors), folder, errors[0][-1], remedy if passing else "")
 
 
 def store(folder: Path, side: int, place: Path) -> None:

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from matcher.engine.shards import run_shards
@@ -94,7 +95,8 @@ def describe_images(images: ImageSet, folder: Path, *, side: Side, strategy: Str
         describe_globally(images, folder, side=side, strategy=strategy, job=job, inputs=inputs, items_per_shard=SHARD)
     if side == "query" and strategy.query_crop is not None:
         describe_pasted(images, folder, strategy.query_crop, strategy=strategy, job=job, inputs=inputs, items_per_shard=SHARD)
-    return keypoints.errors()
+    warn_of_the_moment(errors := keypoints.errors(), plural)
+    return errors
 
 
 def fingerprint(images: ImageSet) -> str:
@@ -109,6 +111,14 @@ def refuse(errors: Errors, job: Job) -> None:
     """With ``on_error: raise``, the first bad item ends the run."""
     if job.on_error == "raise" and len(errors):
         raise MatcherError(f"{errors.path[0]}: {errors.message[0]} ({errors.code[0]}; --on-error skip lists such pictures and goes on)")
+
+
+def warn_of_the_moment(errors: Errors, what: str) -> None:
+    """A warning, if some could not be read although they had been there to be listed: what is done stays done without them."""
+    passing = np.isin(errors.code, ("missing", "unreadable"))
+    if passing.any():
+        told = "%d %s could not be read, the first: %s; once that can be done, --fresh takes them in"
+        log.warning(told, passing.sum(), what, errors.message[passing][0])
 
 
 def load_described(folder: Path) -> tuple[FeatureSet, str]:

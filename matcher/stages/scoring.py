@@ -26,7 +26,7 @@ from matcher.settings import PairModelSettings, Strategy
 from matcher.shortlist.rules import check_found
 from matcher.shortlist.second_vote import voted_again
 from matcher.stages.collection import is_collection
-from matcher.stages.describing import ERRORS, PLURAL, describe_set, load_described, read_listed, refuse, warn_of_side
+from matcher.stages.describing import ERRORS, PLURAL, describe_set, load_described, read_listed, refuse, warn_of_side, warn_of_the_moment
 from matcher.stages.descriptors import Side, compare_descriptors
 from matcher.stages.job import Job
 from matcher.stages.pasted import load_crops
@@ -145,6 +145,7 @@ def score_pairs(
     stage = Stage.open(folder, PairScores, config=config, inputs=inputs, items=len(pairs), items_per_shard=SHARD, fresh=job.fresh)
     apart = strategy.scorers.pair_model is None  # threads share its memory of pictures
     run(stage, partial(judge_part, pairs, judge, job), engine=job.engine, workers=job.workers, apart=apart, label="pair scores")
+    warn_of_the_moment(stage.errors(), "pairs")
     return stage
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from matcher.errors import MatcherError
 from matcher.images.listing import make_ids
+from matcher.images.table import read_images
 from matcher.pipeline import describe, run
 from matcher.settings import DescriptorSettings, Strategy
 from matcher.stages.describing import load_described, loaded_once, warn_of_side
@@ -153,6 +154,28 @@ def test_a_changed_descriptor_is_refused(library, tmp_path):
     describe(tmp_path / "queries", tmp_path / "out", side="query", strategy=replace(Strategy(), descriptor=settings))
     with pytest.raises(MatcherError, match=r"descriptor\.seed: was 0, now 1"):
         describe(tmp_path / "queries", tmp_path / "out", side="query", strategy=replace(Strategy(), descriptor=replace(settings, seed=1)))
+
+
+def test_what_could_not_be_read_for_a_moment_is_told_each_time(library, tmp_path, caplog, monkeypatch):
+    mine, away = shutil.copytree(library.queries, tmp_path / "mine"), tmp_path / "half.png"
+
+    def listed(*arguments, **named):
+        found = read_images(*arguments, **named)
+        (mine / "half.png").rename(away)
+        return found
+
+    told = "1 queries could not be read, the first: " + str(mine / "half.png")
+    with monkeypatch.context() as patch:
+        patch.setattr("matcher.stages.describing.read_images", listed)
+        describe(mine, tmp_path / "out", side="query")
+    away.rename(mine / "half.png")
+    assert told in caplog.text and "--fresh takes them in" in caplog.text
+    caplog.clear()
+    describe(mine, tmp_path / "out", side="query")
+    assert told in caplog.text
+    caplog.clear()
+    describe(mine, tmp_path / "out", side="query", job=Job(fresh=True))
+    assert told not in caplog.text and len(load_described(tmp_path / "out")[0].pictures) == len(list(mine.iterdir()))
 
 
 def test_queries_described_as_references_are_told(finished, caplog):

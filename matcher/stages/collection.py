@@ -145,9 +145,8 @@ class Collection:
         """The index of one shard. StaleStageError if it was made with other settings, MatcherError if it is damaged."""
         place = self.folder / shard.folder
         try:
-            return Index.load(
-                place / INDEX, made_by=index_made_by(shard.fingerprint, settings), gpu=settings.gpu, remedy=self.remedy(place)
-            )
+            made_by = index_made_by(shard.fingerprint, settings)
+            return Index.load(place / INDEX, made_by=made_by, mapped=True, gpu=settings.gpu, remedy=self.remedy(place))
         except StaleStageError:
             raise
         except MatcherError as error:

@@ -124,13 +124,22 @@ def test_writing_into_the_bank_leaves_the_cache_alone(folder, tmp_path):
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_bad_pictures_are_skipped_and_reported(folder, tmp_path, cached):
+def test_bad_pictures_are_skipped_and_reported(folder, tmp_path, caplog, cached):
     (folder / "05b.png").write_bytes((folder / "05.png").read_bytes()[:60])
     (folder / "06b.jpg").write_bytes(b"")
     for _ in range(1 + cached):
+        caplog.clear()
         bank = PhotoBank.load(folder, side=16, cache=tmp_path / "cache" if cached else None)
         assert len(bank) == 17 and "05b.png" not in bank.ids
         assert bank.errors.id.tolist() == ["05b.png", "06b.jpg"] and bank.errors.code.tolist()[1] == "empty"
+        assert f"2 pictures of {folder} are left out, the first: " in caplog.text and "once they can be" not in caplog.text
+
+
+def test_pictures_that_may_be_there_the_next_time_are_told_with_what_to_do(folder, tmp_path, caplog):
+    (folder / "99.png").symlink_to(tmp_path / "nowhere.png")
+    PhotoBank.load(folder, side=16, cache=tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").glob("*.json")
+    assert f"a link that leads nowhere; once they can be, remove {kept}" in caplog.text
 
 
 def test_split_is_disjoint_whole_and_seeded(folder):

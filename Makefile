@@ -1,13 +1,13 @@
 # make demo    finds edited copies among pictures that come with scikit-image, and writes demo/result/report.html
 # make test    ruff, mypy, then the tests
-# Both first make the environment in .venv: once, and again when setup.cfg changes.
+# Both first make the environment in .venv: once, again when setup.cfg changes, and for other EXTRAS.
 # EXTRAS=cpu,dev,overlay also tests the overlay detector (ultralytics, AGPL-3.0).
-# EXTRAS=gpu,dev takes faiss-gpu instead of faiss-cpu, PYTHON=python3.13 another Python.
+# In a new .venv EXTRAS=gpu,dev takes faiss-gpu instead of faiss-cpu, PYTHON=python3.13 another Python.
 
 VENV := .venv
 PY := $(VENV)/bin/python
-STAMP := $(VENV)/.matcher-installed
 EXTRAS ?= cpu,dev
+STAMP := $(VENV)/.matcher-installed-$(subst $() ,,$(EXTRAS))
 PYTHON ?=
 
 .PHONY: help demo test

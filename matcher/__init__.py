@@ -1,7 +1,8 @@
 """Image copy detection: which queries are edited copies of which references, of which part, and how sure are we.
 
 The verbs of the command line are functions: ``from matcher import run, compare, evaluate``. They are imported when first
-asked for. Verbs that share their name with a room (describe, index, shortlist, report) are in ``matcher.pipeline``.
+asked for. ``background`` is called ``make_background``. Those that share their name with a room are in ``matcher.pipeline``
+(describe, index, shortlist, report), or in that room (doctor, demo); Lightning's (fit, validate, test, predict) are no functions.
 ``read_strategy(["run/full.yaml"])`` is what their ``strategy`` takes.
 """
 
@@ -10,11 +11,47 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matcher.pipeline import calibrate, compare, evaluate, fit_fusion, fuse, run, score, synthesize
+    from matcher.pipeline import (
+        ablate,
+        add,
+        calibrate,
+        compare,
+        contact_sheet,
+        convert,
+        evaluate,
+        false_links,
+        fit_fusion,
+        fuse,
+        make_background,
+        remove,
+        run,
+        score,
+        synthesize,
+        whiten,
+    )
     from matcher.stages.strategies import read_strategy
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "calibrate", "compare", "evaluate", "fit_fusion", "fuse", "read_strategy", "run", "score", "synthesize"]
+__all__ = [
+    "__version__",
+    "ablate",
+    "add",
+    "calibrate",
+    "compare",
+    "contact_sheet",
+    "convert",
+    "evaluate",
+    "false_links",
+    "fit_fusion",
+    "fuse",
+    "make_background",
+    "read_strategy",
+    "remove",
+    "run",
+    "score",
+    "synthesize",
+    "whiten",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,8 +14,8 @@ class UsageError(MatcherError):
 class ImageError(MatcherError):
     """A picture that cannot be used. ``code`` is one word for programs, the message one sentence for people.
 
-    Codes: missing, not_a_file, empty, too_large, too_many_pixels, unsupported, truncated, corrupt, unreadable, too_plain,
-    changed, outside.
+    Codes: missing, not_a_file, empty, too_large, too_many_pixels, unsupported, truncated, corrupt, unreadable, changed,
+    outside.
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -158,7 +158,7 @@ class Candidates(Record):
     query_id: Text = column("text")  # (P,)
     reference_id: Text = column("text")  # (P,)
     similarity: Float = column("float32")  # (P,) bigger is closer; comparable within one source only
-    source: Text = column("text")  # (P,) identical, votes, neighbours, or several joined by "+"
+    source: Text = column("text")  # (P,) identical, votes, second votes, counts, crop_counts, neighbours, or several joined by "+"
     query_frame: NDArray[np.float64] = column("float64", 3, 3)  # (P, 3, 3)
     reference_frame: NDArray[np.float64] = column("float64", 3, 3)  # (P, 3, 3)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import matcher
+from matcher.cli.verbs import VERBS
 from matcher.environment import normalised
 
 ROOT = Path(__file__).parents[1]
@@ -149,6 +150,8 @@ def test_every_folder_of_code_is_a_package():
 def test_verbs_are_functions_of_the_package():
     assert all(callable(getattr(matcher, name)) for name in matcher.__all__ if name != "__version__")
     assert set(matcher.__all__) <= set(dir(matcher))
+    functions = {place.split(":")[1] for place in VERBS.values()}
+    assert functions - {room_of(path) for path in files()} == set(matcher.__all__) - {"__version__", "read_strategy"}
     with pytest.raises(AttributeError, match="no attribute 'rum'"):
         _ = matcher.rum
 

@@ -91,6 +91,7 @@ class Scorers:
         sift: keypoints and pixels
         sub_image: descriptors of views, if the strategy names a descriptor
         pair_model: a network that sees both
+        match_count: counted matches of keypoints, without geometry
     """
 
     sift: SiftScorerSettings | None = field(default_factory=SiftScorerSettings)

@@ -14,7 +14,9 @@ from matcher.errors import MatcherError
 from matcher.training.settings import AlarmSettings
 
 log = logging.getLogger("matcher")
-ADVICE = "lower the learning rate, lengthen the warm-up, start with milder edits (data.hardness.start), or raise loss.entropy"
+ADVICE = (
+    "lower the learning rate, lengthen the warm-up, start with milder edits (data.hardness.start), or raise InfoNCE's model.loss.entropy"
+)
 
 
 @dataclass(frozen=True)

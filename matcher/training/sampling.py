@@ -48,7 +48,7 @@ class Draws(IterableDataset[Draw]):
         usable = int((weight > 0).sum())
         if usable < batch + others + negatives:
             more = f", {others} others to paste and {negatives} negatives" if negatives else f" and {others} others to paste"
-            raise MatcherError(f"a step takes {batch} photos{more}, there are only {usable}: lower data.batch_size")
+            raise MatcherError(f"a step takes {batch} photos{more}, there are only {usable}: lower data.batch_size or data.groups")
         if known is not None and (fewest := int((weight[: known(0)] > 0).sum())) < batch:
             raise MatcherError(f"a step takes {batch} photos, and only {fewest} are known at first: raise the first of data.known")
         self.weight, self.batch, self.others, self.seed, self.stream = weight.double().cpu(), batch, others, seed, stream

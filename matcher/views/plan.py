@@ -22,7 +22,9 @@ picture that "whole" shows, turned. Inside a crop such a view reaches past the c
 
 What the published systems look at:
 
-    separate           queries (41): whole, halves, half_grid, third_grid              references (1): whole
+    separate           queries (41): whole, halves, half_grid, third_grid              references (10): whole, half_grid
+    separate, verdict  queries (8): whole, turn90, left, middle_column, right,         references (1): whole
+                       and top, middle_row, bottom, each turned by 90 degrees
     D2LV               queries: whole, turns, centre, tiles, proposals, overlays       references (19): whole, grid2, centre, grid3, tiles
     CopyNCE            queries (45): whole; halves, corners; half_grid; third_grid     references (9): whole, two_thirds, half_tiles, turns
     CopyNCE, verdict   queries (25): whole, tiles, quadrants, grid3, turns45           references (10): whole, grid3_2_2, tiles, quadrants

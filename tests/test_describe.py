@@ -10,7 +10,7 @@ from matcher.geometry import compose, from_box, to_box, turn
 from matcher.images.table import ImageSet
 from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
-from matcher.models.ensemble import Ensemble
+from matcher.models.ensemble import Ensemble, without_colour
 from matcher.settings import BoxRules, DescriptorSettings, ImageSettings, ProposalRules
 from matcher.views.plan import plan
 from matcher.views.render import render
@@ -244,3 +244,12 @@ def test_an_ensemble_is_named_by_its_members_and_what_they_see():
         replace(many, sizes=[])
     with pytest.raises(UsageError, match="backbone names no descriptor"):
         replace(SETTINGS, backbone=[])
+
+
+def test_a_grey_member_describes_pictures_without_their_colours(model):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    coloured, grey = model.describe(pixels), model.describe(without_colour(pixels))
+    assert not np.allclose(coloured, grey, atol=1e-3)
+    alone, both = (load_model(replace(SETTINGS, backbone=name)) for name in ("grey:timm:test_vit", ["timm:test_vit", "grey:timm:test_vit"]))
+    assert np.allclose(alone.describe(pixels), grey, atol=1e-5)
+    assert np.allclose(both.describe(pixels) * 2**0.5, np.concatenate([coloured, grey], axis=1), atol=1e-5)

@@ -74,3 +74,10 @@ def test_missed_pictures_stay_in_the_denominator():
 def test_boxes_without_area_overlap_nothing():
     assert box_iou([[0, 0, 0, 0]], [[0, 0, 0, 0], [0, 0, 1, 1]]).tolist() == [[0, 0]]
     assert match_boxes(np.empty((0, 4)), [], [[0, 0, 1, 1]]).tolist() == []
+
+
+@pytest.mark.parametrize(("found", "truth", "right"), [([0, 0, 3, 3], [0, 0, 2, 5], False), ([0, 0, 2, 1], [0, 0, 2, 2], True)])
+def test_a_box_is_right_from_an_overlap_of_a_half(found, truth, right):
+    assert slow_iou(found, truth) == (1 / 2 if right else 6 / 13)
+    assert match_boxes([found], [1], [truth]).tolist() == [right]
+    assert micro_ap(rank_boxes([[found]], [[1]], [[truth]])) == float(right)

@@ -190,3 +190,12 @@ def test_a_thousand_resamples_of_the_benchmarks_size_are_quick():
     result = evaluate(predictions, truth, resamples=1000)
     assert time.process_time() - start < 8
     assert result.micro_ap.low < result.micro_ap.value < result.micro_ap.high
+
+
+def test_a_frame_counts_as_found_from_an_overlap_of_a_half():
+    ids, shifts = ["a", "b", "c", "d"], [0.4, 0.6, 0.48, 0.52]
+    truth = GroundTruth(query_id=ids, reference_id=["r"] * 4)
+    whole = Edits(query_id=ids, reference_id=["r"] * 4, families=["crop"] * 4, severity=[1] * 4, covered=[1.0] * 4, frame=[np.eye(3)] * 4)
+    frames = [geometry.from_box(shift, 0, 1 + shift, 1) for shift in shifts]
+    place = evaluate(predict(ids, ["r"] * 4, np.ones(4), frames), truth, edits=whole, **SMALL).location
+    assert place.median_iou.value == pytest.approx(0.5) and place.share_iou_half.value == 0.5

@@ -83,6 +83,26 @@ def test_absent_frames_are_not_measured():
     assert len(measure_overlaps(np.empty((0, 3, 3)), np.empty((0, 3, 3))).iou) == 0
 
 
+def slow_point_error(found, true_forth, box):
+    total, count = 0.0, 0
+    for x, y in np.ndindex(16, 16):
+        point = [box[0] + (x + 0.5) / 16 * (box[2] - box[0]), box[1] + (y + 0.5) / 16 * (box[3] - box[1])]
+        first, second = (geometry.apply(frame, np.array([point]))[0] for frame in (found, true_forth))
+        if min(*first, *second) >= 0 and max(*first, *second) <= 1:
+            total, count = total + float(np.hypot(*(first - second))), count + 1
+    return total / count, count
+
+
+@pytest.mark.parametrize(("half", "box"), [(0.6, (0.15, 0.15, 0.85, 0.85)), (0.3, (0.2, 0.2, 0.8, 0.8))])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_points_outside_of_either_reference_do_not_count(half, box, swapped):
+    turned = np.array([[0.4, -0.3, 0.45], [0.3, 0.4, 0.15], [0, 0, 1]])
+    straight = place(0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half)
+    found_back, true = (turned, straight) if swapped else (straight, turned)
+    expected, count = slow_point_error(geometry.invert(found_back), geometry.invert(true), box)
+    assert measure_overlap(geometry.invert(found_back), true)[2] == pytest.approx(expected) and 100 < count < 250
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(ROW, max_size=9), st.lists(st.integers(0, 3), min_size=4, max_size=4))
 def test_counted_median_and_share_equal_repeated_rows(rows, counts):

@@ -87,7 +87,7 @@ def slow(first, second, valid):
     return np.array(values)
 
 
-@pytest.mark.parametrize("case", ["all valid", "half valid", "ragged"])
+@pytest.mark.parametrize("case", ["all valid", "half valid", "ragged", "sliver"])
 def test_correlate_agrees_with_a_slow_loop(pictures, case):
     second = grey(render(pictures["astronaut"], identity(), (40, 50)))
     noise = np.random.default_rng(0).normal(0, 25, second.shape)
@@ -97,6 +97,10 @@ def test_correlate_agrees_with_a_slow_loop(pictures, case):
         valid[:, 25:] = 0
     elif case == "ragged":
         valid[np.add.outer(np.arange(40), np.arange(50)) > 55] = 0
+    elif case == "sliver":
+        valid[:, 20:40] = 0
+        valid[:, 45:] = 0
+        first[:, 40:45] = 255 - first[:, 40:45]
     values = slow(first, second, valid)
     median, share = correlate(first, second, valid)
     assert len(values) > 200 and median == pytest.approx(np.median(values), abs=2e-3)

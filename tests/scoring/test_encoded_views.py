@@ -2,10 +2,11 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from matcher.errors import ImageError, MatcherError
 from matcher.geometry import flip, from_box, identity
-from matcher.images.decode import load
+from matcher.images.decode import content_key, load
 from matcher.scoring.encoded_views import AT_ONCE, EncodedViews, View, fill
 from matcher.settings import ImageSettings
 from matcher.views.render import render
@@ -91,3 +92,13 @@ def test_bad_pictures_are_errors_of_their_views_alone(painted, make, tmp_path):
 
 def test_filling_repeats_the_last_row():
     assert fill(np.arange(3), 5).tolist() == [0, 1, 2, 2, 2] and fill(np.arange(5), 5).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_small_view_of_a_large_jpeg_is_cut_from_all_of_its_pixels(make, colours, tmp_path):
+    path = tmp_path / "large.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)).resize((1024, 1024)).save(path)
+    key, small = content_key(path.read_bytes()), from_box(0.4, 0.5, 0.6, 0.7)
+    kept, view, whole = make(), View(str(path), key, small), View(str(path), key, identity())
+    pixels = render(load(path, settings=ImageSettings()), small, (colours.size, colours.size))
+    assert np.array_equal(kept.of([whole, view])[kept.key(view)], colours.encode_views(pixels[None])[0])
+    assert [kept.decode(one).shape for one in (view, whole)] == [(1024, 1024, 3), (2 * colours.size, 2 * colours.size, 3)]

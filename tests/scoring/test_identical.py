@@ -113,3 +113,21 @@ def test_the_same_thumbnail_of_other_pixels_is_not_enough(pictures):
     first, second = (np.clip(128 + rng.normal(0, 40, (160, 160, 1)), 0, 255).astype(np.uint8).repeat(3, axis=2) for _ in range(2))
     a, b = described(first), described(first, "other", pixel_key=[pixel_key(second)])  # thumbnails equal, as those of fine noise may be
     assert could_be_untouched(a, b) and not is_untouched(first, second)
+
+
+def texture(seed):
+    noise = np.random.default_rng(seed).normal(128, 40, (320, 320, 1)).clip(0, 255)
+    return noise.astype(np.uint8).repeat(3, axis=2)
+
+
+def test_a_sticker_on_a_tenth_of_a_texture_shows():
+    image = texture(0)
+    stuck = image.copy()
+    stuck[100:200, 100:200] = 128
+    assert is_untouched(resaved(image), image) and not is_untouched(stuck, image) and not is_untouched(image, stuck)
+
+
+def test_another_picture_that_shines_through_everywhere_shows():
+    image = texture(0)
+    blend = (0.6 * image + 0.4 * texture(1)).astype(np.uint8)
+    assert is_untouched(resaved(image), image) and not is_untouched(blend, image) and not is_untouched(image, blend)

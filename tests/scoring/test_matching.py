@@ -5,8 +5,8 @@ from matcher import geometry
 from matcher.geometry import apply, flip, from_box, turn
 from matcher.models.sift import LocalFeatures, extract
 from matcher.scoring import matching
-from matcher.scoring.matching import WORTH, Match, fit, look_up, plausible, shared_out
-from matcher.scoring.nearest import nearest_two
+from matcher.scoring.matching import WORTH, Match, fit, look_up, plausible, propose, shared_out
+from matcher.scoring.nearest import BothImages, Nearest, nearest_two
 from matcher.scoring.sift import frame_of
 from matcher.settings import SiftScorerSettings, SiftSettings
 from matcher.views.render import render
@@ -195,3 +195,12 @@ def test_repeated_structure_proposes_less(features):
     repeated = LocalFeatures(one.point, one.size, one.angle, np.repeat(one.rows[:1], len(one), axis=0), one.shape_wh)
     found = match(repeated, one, SETTINGS)
     assert found is None or (isinstance(found, Match) and found.support < 2)
+
+
+@pytest.mark.parametrize(("ratio", "proposed"), [(0.85, 3), (0.91, 5), (0.99, 6), (0.51, 1), (0.45, 0)])
+def test_a_match_counts_if_its_distance_is_below_the_ratio_of_the_second_nearest(ratio, proposed):
+    some, distances, second = empty(6), np.float32([0.86, 0.5, 0.84, 0.95, 0.7, 0.9]), np.float32(1.2)
+    near = Nearest(np.arange(6), 1 - (second * distances) ** 2 / 2, np.full(6, 1 - second**2 / 2, np.float32))
+    settings = SiftScorerSettings(ratio=ratio)
+    for found in (propose(some, some, near, settings), matching.match(some, some, BothImages(near, near), settings)):
+        assert (0 if found is None else found.proposed) == proposed == (0 if found is None else round(found.support))

@@ -11,6 +11,7 @@ from matcher.models.descriptor import evaluating
 from matcher.training.objectives import ArcFaceClasses
 from matcher.training.objectives.arc_face_classes import GrowingArcFace
 from matcher.training.objectives.class_starts import EDITED_VIEWS, start_classes
+from matcher.training.photo_pairs import PairBatch
 from matcher.training.sampling import CLASSES, Draw, step_seed
 from matcher.training.settings import LossSettings
 
@@ -94,6 +95,21 @@ def test_new_classes_begin_at_the_mean_of_a_clean_and_four_edited_views(make_mod
             mean = torch.stack(rows).double().mean(dim=0)
             expected.append(mean / mean.norm(dim=1, keepdim=True))
     assert torch.allclose(found.double(), torch.cat(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("references", [False, True])
+def test_references_are_classified_only_if_they_are_wanted(make_module, references):
+    generator, model, objective = torch.Generator().manual_seed(0), make_module().model.eval(), ArcFaceClasses(references=references)
+    objective.prepare(model, photos=6, compiled=False)
+    objective.head.add_classes(normalize(torch.randn(6, model.dim, generator=generator), dim=1))
+    edited, reference, other = torch.rand(3, 4, 3, 32, 32, generator=generator)
+    source = torch.tensor([0, 5, 2, 1])
+    with torch.no_grad():
+        first, second = (objective.measure(model, PairBatch(view, edited, source, 0)) for view in (reference, other))
+        shown = torch.cat([first.edited, first.reference]) if references else first.edited
+        expected = slow_arc_face(shown.double(), objective.head.W.double(), source.repeat(2)[: len(shown)])
+    assert float(first.loss) == pytest.approx(float(expected), rel=1e-5)
+    assert (abs(float(first.loss - second.loss)) > 1e-3) is references and not torch.allclose(first.reference, second.reference)
 
 
 def test_classes_grow_with_the_photos_that_are_known(make_module, make_data, make_trainer):

@@ -1,5 +1,6 @@
 """Trainings that repeat themselves, stop and go on."""
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -64,7 +65,7 @@ def test_one_way_loss_without_memory_or_average(make_module, make_data, make_tra
     losses = Losses()
     module = make_module(loss=LossSettings(both_ways=False), optimiser=OptimiserSettings(average=0.0))
     make_trainer(2, losses, precision="bf16-mixed", gradient_clip_val=1.0).fit(module, datamodule=make_data())
-    assert module.result is module.model and all(loss == loss for loss in losses.found)
+    assert module.result is module.model and len(losses.found) == 2 and np.isfinite(losses.found).all()
 
 
 def test_training_goes_on_from_a_checkpoint(make_module, tmp_path):

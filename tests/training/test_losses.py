@@ -7,6 +7,8 @@ import torch
 from torch.nn.functional import normalize
 
 from matcher.training.losses import info_nce, koleo, overlap_of
+from matcher.training.objectives import InfoNCE
+from matcher.training.settings import LossSettings
 
 
 def slow_info_nce(z, overlap, temperature, *, anchors=None, memory=(), related=None):
@@ -69,6 +71,15 @@ def test_info_nce_with_remembered_views_equals_the_version_with_loops():
     related[0, 2] = related[4, 2] = related[3, 0] = True
     expected = slow_info_nce(z, overlap, 0.1, memory=memory, related=related)
     assert float(info_nce(z, overlap, temperature=0.1, memory=memory, related=related)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_references_look_for_their_copies_only_if_both_ways_are_wanted(both_ways):
+    z, shares = make_rows(12), mixed_views()
+    contrast, entropy = InfoNCE(LossSettings(both_ways=both_ways, temperature=0.2)).compare(z, shares, torch.arange(6))
+    anchors = torch.arange(12) < (12 if both_ways else 6)
+    assert float(contrast) == pytest.approx(slow_info_nce(z, overlap_of(shares), 0.2, anchors=anchors), abs=1e-6)
+    assert float(entropy) == pytest.approx(slow_koleo(z, overlap_of(shares)), abs=1e-6)
 
 
 def test_info_nce_in_single_precision_and_at_extremes():

@@ -1,7 +1,12 @@
+import copy
+
+import pytest
 import torch
+from lightning.pytorch import Callback
 from torch import nn
 
 from matcher.training.model_training import follow, parameter_groups
+from matcher.training.settings import OptimiserSettings
 
 
 def test_weight_decay_is_for_matrices():
@@ -26,3 +31,23 @@ def test_average_of_a_model_that_stands_still_stays():
     average.load_state_dict(model.state_dict())
     follow(average, model, keep=0.9)
     assert all(torch.equal(a, b) for a, b in zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("average", "shares"), [(0.999, [1 / 10, 2 / 11, 3 / 12]), (0.15, [1 / 10, 0.15, 0.15])])
+def test_the_first_steps_of_an_average_keep_less_of_it(make_module, make_data, make_trainer, average, shares):
+    after_step = []
+
+    class Keep(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            after_step.append(copy.deepcopy(pl_module.model.state_dict()))
+
+    module = make_module(optimiser=OptimiserSettings(average=average, warm_up=1, learning_rate=0.01))
+    expected = copy.deepcopy(module.model.state_dict())
+    make_trainer(3, Keep()).fit(module, datamodule=make_data())
+    for keep, seen in zip(shares, after_step, strict=True):
+        expected = {
+            name: keep * value + (1 - keep) * seen[name] if value.is_floating_point() else seen[name] for name, value in expected.items()
+        }
+    for name, value in module.average.state_dict().items():
+        assert torch.allclose(value, expected[name], atol=1e-6), name

@@ -45,8 +45,10 @@ def test_heavy_photos_come_more_often_and_those_without_weight_never():
 
 
 def test_too_few_photos_are_told():
-    with pytest.raises(MatcherError, match="6 photos and 4 others to paste, there are only 9"):
+    with pytest.raises(MatcherError, match=r"6 photos and 4 others to paste, there are only 9: lower data\.batch_size or"):
         make_draws(torch.ones(9))
+    with pytest.raises(MatcherError, match=r"6 photos, 4 others to paste and 2 negatives, there are only 11: lower data\.batch_size or"):
+        make_draws(torch.ones(11), negatives=2)
 
 
 def test_a_count_ends_the_stream():

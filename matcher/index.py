@@ -33,6 +33,7 @@ from matcher.index_lists import LIST_FILES, MappedLists, search_by_list, write_l
 from matcher.index_ties import ABSENT, Drop, Found, search_settled
 from matcher.settings import IndexSettings
 from matcher.storage.aside import remove_temporaries, write_aside
+from matcher.storage.lock import hold
 
 logger = logging.getLogger("matcher")
 
@@ -186,11 +187,15 @@ class Index:
         return self._ids.copy() if self._names is None else self._names[self._ids]
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes the index, its text ids if it has any, and last the card with their checksums. MatcherError if the disk refuses."""
+        """Writes the index, its text ids if it has any, and last the card with their checksums.
+
+        MatcherError if the disk refuses, or if another process writes there.
+        """
         self._check_writable()
         place = Path(folder)
         try:
             place.mkdir(parents=True, exist_ok=True)
+            lock = hold(place)
             (place / CARD_FILE).unlink(missing_ok=True)
         except OSError as error:
             raise MatcherError(f"cannot write the index in {place}: {error.strerror}") from error
@@ -208,6 +213,7 @@ class Index:
                 file.write(json.dumps(self._names.tolist()).encode("ascii"))
             files.append(NAMES_FILE)
         write_card(place, self.card, rows=len(self), files=files)
+        del lock
 
     def _write_searcher(self, path: Path) -> None:
         """Through Python's file, which tells of a full disk when it is closed too; faiss's own does not."""

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import resource
 from types import SimpleNamespace
@@ -140,6 +141,16 @@ def test_lists_learnt_together_are_joined(kind):
 def test_merging_codes_of_other_training_is_refused(kind):
     with pytest.raises(MatcherError, match=f"{kind}.*emptied"):
         build(kind, clustered(1000)).merge(build(kind, clustered(1000, seed=5), ids=np.arange(1000, 2000)))
+
+
+def test_one_process_writes_an_index_in_a_folder_at_a_time(tmp_path):
+    index = build("flat", clustered(200))
+    index.save(tmp_path)
+    with (tmp_path / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(MatcherError, match="is working in"):
+            index.save(tmp_path)
+    assert Index.exists(tmp_path) and len(Index.load(tmp_path, made_by=MODEL)) == 200
 
 
 @pytest.mark.parametrize("bytes_", [False, True])

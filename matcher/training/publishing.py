@@ -52,7 +52,7 @@ class Publish(Callback):
         """Whether a training that was done before it was started again had been ended before it wrote its weights."""
         if self.written:
             return False
-        late = not self.path.is_file() or read_card(self.path)["training"]["steps"] != trainer.global_step
+        late = not self.path.is_file() or read_card(self.path).get("training", {}).get("steps") != trainer.global_step
         if not late:
             log.info("%s is of step %d of %d already", self.path, trainer.global_step, trainer.max_steps)
         return late

@@ -50,7 +50,7 @@ class Publish(Callback):
 
     def is_late(self, trainer: Trainer) -> bool:
         """Whether a training that was done before it was started again had been ended before it wrote its weights."""
-        if self.written:
+        if self.written or trainer.global_step < trainer.max_steps:  # where other processes trained, this one is at step 0
             return False
         late = not self.path.is_file() or read_card(self.path).get("training", {}).get("steps") != trainer.global_step
         if not late:

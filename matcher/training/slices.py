@@ -27,6 +27,7 @@ class SaveAside(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """MatcherError if the disk refuses; the one before is still there then."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with write_aside(path) as file:
             torch.save(checkpoint, file)
 

@@ -11,6 +11,9 @@ class UsageError(MatcherError):
     """A command or config that cannot be right whatever the files hold; exits with 2."""
 
 
+PASSING = ("missing", "unreadable")  # codes of what may be otherwise the next time: the picture itself was not looked at
+
+
 class ImageError(MatcherError):
     """A picture that cannot be used. ``code`` is one word for programs, the message one sentence for people.
 

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import torch
 
-from matcher.errors import ImageError, MatcherError, UsageError
+from matcher.errors import PASSING, ImageError, MatcherError, UsageError
 from matcher.images.decode import decode, load
 from matcher.images.files import has_picture_suffix
 from matcher.images.listing import list_folder
@@ -220,7 +220,7 @@ def fingerprint(folder: Path, side: int) -> str:
 
 def warn_of_errors(folder: Path, errors: list[list[str]], remedy: str = "") -> None:
     """Rows of Errors -> a warning if there are any; the remedy is for those that could not be read at that moment."""
-    passing = any(code in ("missing", "unreadable") for _, _, _, code, _ in errors)
+    passing = any(code in PASSING for _, _, _, code, _ in errors)
     if errors:
         logger.warning("%d pictures of %s are left out, the first: %s%s", len(errors), folder, errors[0][-1], remedy if passing else "")
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from matcher.engine.shards import run_shards
-from matcher.errors import MatcherError
+from matcher.errors import PASSING, MatcherError
 from matcher.features import FeatureSet, describe_pictures
 from matcher.images.table import ImageSet, read_images
 from matcher.settings import Strategy
@@ -115,7 +115,7 @@ def refuse(errors: Errors, job: Job) -> None:
 
 def warn_of_the_moment(errors: Errors, what: str) -> None:
     """A warning, if some could not be read although they had been there to be listed: what is done stays done without them."""
-    passing = np.isin(errors.code, ("missing", "unreadable"))
+    passing = np.isin(errors.code, PASSING)
     if passing.any():
         told = "%d %s could not be read, the first: %s; once that can be done, --fresh takes them in"
         log.warning(told, passing.sum(), what, errors.message[passing][0])

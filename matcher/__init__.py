@@ -11,25 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matcher.pipeline import (
-        ablate,
-        add,
-        calibrate,
-        compare,
-        contact_sheet,
-        convert,
-        evaluate,
-        false_links,
-        fit_fusion,
-        fuse,
-        make_background,
-        remove,
-        run,
-        score,
-        synthesize,
-        whiten,
-    )
+    from matcher.pipeline import add, calibrate, compare, evaluate, fuse, remove, run, score
     from matcher.stages.strategies import read_strategy
+    from matcher.workshop import ablate, contact_sheet, convert, false_links, fit_fusion, make_background, synthesize, whiten
 
 __version__ = "0.1.0"
 __all__ = [
@@ -59,7 +43,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'matcher' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("matcher.stages.strategies" if name == "read_strategy" else "matcher.pipeline"), name)
+    homes = [import_module(f"matcher.{home}") for home in (["stages.strategies"] if name == "read_strategy" else ["pipeline", "workshop"])]
+    return next(getattr(home, name) for home in homes if hasattr(home, name))
 
 
 def __dir__() -> list[str]:

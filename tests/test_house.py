@@ -44,10 +44,10 @@ FLOORS = {
     **dict.fromkeys(["shortlist"], 4),
     **dict.fromkeys(["scoring"], 5),
     **dict.fromkeys(["fusion", "calibration"], 6),
-    **dict.fromkeys(["training", "pipeline", "stages", "engine", "report", "doctor"], 7),
+    **dict.fromkeys(["training", "pipeline", "workshop", "stages", "engine", "report", "doctor"], 7),
     **dict.fromkeys(["cli", "demo", "__main__", "__init__"], 8),
 }
-LIGHT = ["matcher", "matcher.pipeline", "matcher.settings", "matcher.cli.main", "matcher.cli.parser", "matcher.doctor"]
+LIGHT = ["matcher", "matcher.pipeline", "matcher.workshop", "matcher.settings", "matcher.cli.main", "matcher.cli.parser", "matcher.doctor"]
 HEAVY = ["numpy", "torch", "cv2", "pyarrow", "PIL", "faiss", "sklearn", "lightning", "timm", "transformers"]
 LEARNING = ("matcher.training", "matcher.data.augmentations", "matcher.data.photo_bank", "matcher.cli.training")
 NEEDED = {"matcher.engine.on_ray": "ray"}  # a module that is imported only where an extra is installed

@@ -17,12 +17,12 @@ from matcher.cli.verbs import VERBS
 from matcher.engine.local import run_shards
 from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
-from matcher.pipeline import ablate
 from matcher.shipped import PACKAGE
 from matcher.storage.records import read_record
 from matcher.storage.stage import Stage
 from matcher.types import Descriptors, Errors, PairScores, Predictions
 from matcher.views.plan import single_views
+from matcher.workshop import ablate
 
 NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))
 COPIES = {"cropped": "astronaut", "flipped": "chelsea", "half": "page", "same bytes": "brick", "horse": ""}

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from matcher import geometry, pipeline
+import matcher
+from matcher import geometry, pipeline, workshop
 from matcher.metrics.evaluation import evaluate
 from matcher.settings import Strategy
 from matcher.stages.job import Job
@@ -140,8 +141,6 @@ def test_evaluation_of_the_run(finished, library, command, tmp_path):
     assert "uAP" in str(summary) or "micro" in str(summary)
 
 
-@pytest.mark.parametrize("verb", ["run", "compare", "evaluate", "fuse", "calibrate", "score", "synthesize", "fit_fusion"])
-def test_the_verbs_are_functions_of_the_package(verb):
-    import matcher
-
-    assert getattr(matcher, verb) is getattr(pipeline, verb)
+@pytest.mark.parametrize("name", [name for name in matcher.__all__ if name not in {"__version__", "read_strategy"}])
+def test_the_verbs_are_functions_of_the_package(name):
+    assert getattr(matcher, name) is getattr(pipeline if hasattr(pipeline, name) else workshop, name)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from matcher import pipeline
+from matcher import pipeline, workshop
 from matcher.errors import UsageError
 from matcher.features import FeatureSet, join
 from matcher.index import Index
@@ -43,7 +43,7 @@ def compared(script: ModuleType, photos: dict[str, Any], tmp_path_factory: pytes
         Image.fromarray(pixels).save(folder / "photos" / f"{name}.png", compress_level=1)
     made = folder / "made"
     sizes = {"queries": 8, "references": 10, "max_side": 256, "reference_side": 192}
-    pipeline.synthesize(folder / "photos", made, **sizes, distractor_share=0.25, difficulty="easy", workers=1)
+    workshop.synthesize(folder / "photos", made, **sizes, distractor_share=0.25, difficulty="easy", workers=1)
     call = {"benchmark": str(made), "output": str(folder / "out"), "words": (40,), "only": CODES, "exact_queries": 8, "resamples": 20}
     return SimpleNamespace(folder=folder / "out", call=call, results=script.compare_codes(**call))
 

@@ -16,7 +16,7 @@ from matcher.errors import ImageError, MatcherError, UsageError
 from matcher.features import FeatureSet, describe_pictures
 from matcher.images.table import read_images
 from matcher.index import Index
-from matcher.pipeline import ablate, compare, describe, evaluate, index, run, score, shortlist
+from matcher.pipeline import compare, describe, evaluate, index, run, score, shortlist
 from matcher.settings import (
     ImageSettings,
     IndexSettings,
@@ -34,6 +34,7 @@ from matcher.stages.job import Job
 from matcher.storage.records import read_record
 from matcher.storage.stage import Stage
 from matcher.types import Candidates, Errors
+from matcher.workshop import ablate
 
 IMAGES = ImageSettings()
 COARSE = SiftSettings(short_side=160, keypoints=120)

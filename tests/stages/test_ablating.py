@@ -13,13 +13,14 @@ from matcher.fusion import Fusion, write_fusion
 from matcher.metrics.evaluation import evaluate
 from matcher.models import checkpoint
 from matcher.models.descriptor import Descriptor
-from matcher.pipeline import ablate, run
+from matcher.pipeline import run
 from matcher.stages import descriptors
 from matcher.stages.ablation_bench import Bench, Described, asked_of, share, share_keypoints, with_all_views
 from matcher.stages.job import Job
 from matcher.stages.strategies import merge, read_strategy
 from matcher.storage.records import read_record
 from matcher.types import Predictions
+from matcher.workshop import ablate
 
 QUERIES = ("cropped.jpg", "flipped.jpg", "half.png", "same bytes.png", "horse.jpg")
 REFERENCES = ("astronaut.png", "chelsea.png", "page.png", "brick.png", "moon.png", "coins.png")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from matcher import pipeline
+from matcher import pipeline, workshop
 from matcher.background import Background
 from matcher.describe import made_by
 from matcher.errors import MatcherError, UsageError
@@ -87,12 +87,12 @@ def whole_rows(folder, side):
 
 def test_a_run_becomes_hdf5_and_that_a_ranking(made, tmp_path):
     folder, strategy = made
-    pipeline.convert(folder / "out", tmp_path / "mine.h5", strategy=strategy)
+    workshop.convert(folder / "out", tmp_path / "mine.h5", strategy=strategy)
     with h5py.File(tmp_path / "mine.h5", "r") as file:
         assert [id_.decode() for id_ in file["query_ids"][()]] == ["cropped", "flipped"]
         assert np.allclose(file["query"][()], whole_rows(folder, "queries").rows, atol=1e-6)
         assert np.allclose(file["reference"][()], whole_rows(folder, "references").rows, atol=1e-6)
-    pipeline.convert(tmp_path / "mine.h5", tmp_path / "ranked.csv", rows=4)
+    workshop.convert(tmp_path / "mine.h5", tmp_path / "ranked.csv", rows=4)
     ranked = read_challenge(tmp_path / "ranked.csv")
     assert len(ranked) == 4 and [score for *_, score in ranked] == sorted((score for *_, score in ranked), reverse=True)
     cosine = whole_rows(folder, "queries").rows @ whole_rows(folder, "references").rows.T
@@ -103,7 +103,7 @@ def test_the_steps_of_the_strategy_are_taken(made, tmp_path):
     folder, _ = made
     post = PostSettings(whiten=WhitenSettings(dim=3), stretch=StretchSettings())
     strategy = with_post(made, post)
-    pipeline.convert(folder / "out", tmp_path / "mine.h5", strategy=strategy)
+    workshop.convert(folder / "out", tmp_path / "mine.h5", strategy=strategy)
     strangers = Background.load(folder / "background.safetensors", made_by=made_by(strategy.descriptor)).rows
     moved = move(whole_rows(folder, "queries").rows, whole_rows(folder, "references").rows, strangers, post)
     with h5py.File(tmp_path / "mine.h5", "r") as file:
@@ -114,21 +114,21 @@ def test_the_steps_of_the_strategy_are_taken(made, tmp_path):
 def test_predictions_become_the_challenges_csv_with_the_best_rows(made, tmp_path):
     folder, _ = made
     every = ScoredPairs.read(folder / "out" / "predictions.parquet")
-    pipeline.convert(folder / "out" / "predictions.parquet", tmp_path / "all.csv")
+    workshop.convert(folder / "out" / "predictions.parquet", tmp_path / "all.csv")
     assert len(read_challenge(tmp_path / "all.csv")) == len(every)
-    pipeline.convert(tmp_path / "all.csv", tmp_path / "few.csv", rows=2)
+    workshop.convert(tmp_path / "all.csv", tmp_path / "few.csv", rows=2)
     assert [score for *_, score in read_challenge(tmp_path / "few.csv")] == sorted(every.score.tolist(), reverse=True)[:2]
 
 
 def test_what_is_no_conversion_is_refused(made, tmp_path, command):
     folder, strategy = made
     with pytest.raises(UsageError, match="no way from"):
-        pipeline.convert(folder / "out" / "predictions.parquet", tmp_path / "a.h5", strategy=strategy)
+        workshop.convert(folder / "out" / "predictions.parquet", tmp_path / "a.h5", strategy=strategy)
     with pytest.raises(MatcherError, match=r"there is no file or folder .*nowhere"):
-        pipeline.convert(tmp_path / "nowhere", tmp_path / "a.h5", strategy=strategy)
+        workshop.convert(tmp_path / "nowhere", tmp_path / "a.h5", strategy=strategy)
     with pytest.raises(MatcherError, match=r"none\.parquet"):
-        pipeline.convert(tmp_path / "none.parquet", tmp_path / "a.csv")
+        workshop.convert(tmp_path / "none.parquet", tmp_path / "a.csv")
     code, _, complaint = command("convert", tmp_path / "none.h5", tmp_path / "a.csv")
     assert code == 1 and "there is no file" in complaint
     with pytest.raises(UsageError, match="rows must be at least 1"):
-        pipeline.convert(folder / "out" / "predictions.parquet", tmp_path / "a.csv", rows=0)
+        workshop.convert(folder / "out" / "predictions.parquet", tmp_path / "a.csv", rows=0)

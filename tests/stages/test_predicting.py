@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from matcher import pipeline
+from matcher import pipeline, workshop
 from matcher.errors import UsageError
 from matcher.settings import Scorers, Strategy
 from matcher.stages.predicting import load_fusion
@@ -21,12 +21,12 @@ def fitted(photos, tmp_path_factory):
     for name, pixels in photos.items():
         Image.fromarray(pixels).save(folder / "photos" / f"{name}.png", compress_level=1)
     made = folder / "made"
-    pipeline.synthesize(
+    workshop.synthesize(
         folder / "photos", made, queries=40, references=12, distractor_share=0.25, difficulty="easy", max_side=256, reference_side=192
     )
     pipeline.run(made / "queries", made / "references", folder / "out")
     model = folder / "models" / "mine.json"
-    return folder, pipeline.fit_fusion(folder / "out" / "pair_scores", made / "ground_truth.csv", model)
+    return folder, workshop.fit_fusion(folder / "out" / "pair_scores", made / "ground_truth.csv", model)
 
 
 def test_the_model_and_its_card(fitted):
@@ -39,7 +39,7 @@ def test_the_model_and_its_card(fitted):
     assert set(held_out) == {"micro_ap", "recall_at_p90", "calibration_error"}
     assert all(numbers["low"] <= numbers["value"] <= numbers["high"] for name, numbers in held_out.items() if name != "calibration_error")
     assert held_out["micro_ap"]["value"] > 0.8 and f"{held_out['micro_ap']['value']:.4f}" in str(made)
-    again = pipeline.fit_fusion(folder / "out" / "pair_scores", folder / "made" / "ground_truth.csv", folder / "again.json")
+    again = workshop.fit_fusion(folder / "out" / "pair_scores", folder / "made" / "ground_truth.csv", folder / "again.json")
     assert again.path.read_bytes() == made.path.read_bytes()
 
 

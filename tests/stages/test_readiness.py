@@ -7,7 +7,7 @@ import torch
 
 from matcher.errors import MatcherError, UsageError
 from matcher.index_gpu import faiss_gpus
-from matcher.pipeline import ablate, run
+from matcher.pipeline import run
 from matcher.settings import (
     CropSettings,
     DescriptorSettings,
@@ -25,6 +25,7 @@ from matcher.shipped import shipped_names
 from matcher.stages import readiness
 from matcher.stages.readiness import check_ready
 from matcher.stages.strategies import read_strategy
+from matcher.workshop import ablate
 
 SHIPPED = DescriptorSettings(backbone="copydetect", background="copydetect")
 

@@ -36,7 +36,7 @@ def demo(output: str = "demo", *, queries: int = 24, seed: int = 0) -> Outcome:
     folder = Path(output)
     photos, benchmark = folder / "photos", folder / "benchmark"
     copy_photos(photos)
-    synthesize(str(photos), str(benchmark), queries=queries, references=REFERENCES, distractor_share=1 / 3, seed=seed)
+    synthesize(str(photos), str(benchmark), queries=queries, references=REFERENCES, distractor_share=1 / 3, seed=seed, fresh=True)
     run(
         benchmark / "queries",
         benchmark / "references",

@@ -33,12 +33,13 @@ def synthesize(
     reference_side: int = 384,
     seed: int = 0,
     workers: int = 0,
+    fresh: bool = False,
 ) -> BenchmarkSummary:
     """Your own photos -> a benchmark: references, edited queries, and the truth about every pixel.
 
     Args:
         photos: a folder (recursive), a glob, a list file, or a CSV/Parquet table with columns id and path
-        output: folder of the benchmark
+        output: folder of the benchmark; made anew if the same command made it
         queries: edited pictures to make
         references: photos that become references; null = two in three. The others give strangers and what is pasted
         distractor_share: share of the queries that are copies of nothing
@@ -48,6 +49,7 @@ def synthesize(
         reference_side: longer side of the references in pixels
         seed: same seed, same bytes
         workers: threads; 0 = one for each core
+        fresh: throw a benchmark of other settings away that is there
     """
     from matcher.data import synthesize as generator
 
@@ -63,6 +65,7 @@ def synthesize(
         reference_side=reference_side,
         seed=seed,
         workers=workers,
+        fresh=fresh,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,11 +20,16 @@ from matcher import __version__, geometry
 from matcher.data.edits import Edited
 from matcher.data.edits.edited import Pixels
 from matcher.errors import MatcherError
-from matcher.storage.aside import write_aside, write_json
+from matcher.storage.aside import TEMPORARY, write_aside, write_json
 from matcher.storage.lock import LOCK_NAME, FolderLock, hold
+from matcher.storage.stage import told
 
 MAKER = "matcher synthesize"
-FOLDERS = ("references", "queries", "masks")
+FOLDERS = {  # and the files that are written in each
+    "references": re.compile(r"R\d{6,}\.jpg"),
+    "queries": re.compile(r"Q\d{5,}\.jpg"),
+    "masks": re.compile(r"Q\d{5,}(-R\d{6,})?\.png"),
+}
 FILES = ("ground_truth.csv", "edits.csv", "edits.jsonl", "references.csv", "card.json")
 
 
@@ -87,10 +93,10 @@ def describe_query(query_id: str, originals: Sequence[tuple[str, str]], picture:
     ]
 
 
-def claim(folder: Path) -> FolderLock:
-    """Make the folder, or empty it if an earlier ``synthesize`` made it -> its lock.
+def claim(folder: Path, arguments: dict[str, Any], *, fresh: bool) -> FolderLock:
+    """Make the folder, or empty it if ``synthesize`` made it from the same arguments, or any with ``fresh`` -> its lock.
 
-    MatcherError if it holds anything else, or if another process is making a benchmark in it.
+    MatcherError if it holds another benchmark or anything else, or if another process is making a benchmark in it.
     """
     card = folder / "card.json"
     if folder.exists():
@@ -98,6 +104,7 @@ def claim(folder: Path) -> FolderLock:
             raise MatcherError(f"{folder} is a file; name a folder for the benchmark")
         if any(entry.name != LOCK_NAME for entry in folder.iterdir()) and not made_here(card):
             raise MatcherError(f"{folder} is not empty and was not made by {MAKER}; name another folder")
+        refuse_loss(folder, read_arguments(card), arguments, fresh=fresh)
     folder.mkdir(parents=True, exist_ok=True)
     lock = hold(folder)
     for name in FOLDERS:
@@ -109,13 +116,35 @@ def claim(folder: Path) -> FolderLock:
     return lock
 
 
+def refuse_loss(folder: Path, made_with: dict[str, Any], arguments: dict[str, Any], *, fresh: bool) -> None:
+    """MatcherError if a finished benchmark of other arguments would be lost without ``fresh``, or files that are not of a benchmark."""
+    for name, value in arguments.items():
+        if not fresh and name in made_with and made_with[name] != value:
+            changed = f"{name}: was {made_with[name]}, now {value}"
+            raise MatcherError(f"{folder} holds a benchmark with other settings ({changed}); name another output, or say --fresh")
+    for name, ours in FOLDERS.items():
+        found = sorted(entry.name for entry in (folder / name).iterdir()) if (folder / name).is_dir() else []
+        if strangers := [file for file in found if not ours.fullmatch(file) and not TEMPORARY.fullmatch(file)]:
+            raise MatcherError(f"will not empty {folder / name}: it holds {told(strangers)}, which {MAKER} did not write; move it away")
+
+
 def made_here(card: Path) -> bool:
     """Does the card say that ``synthesize`` made the folder?"""
+    return read_card(card).get("made_by") == MAKER
+
+
+def read_arguments(card: Path) -> dict[str, Any]:
+    """The card of a benchmark -> what it was made with; empty if it was not finished."""
+    arguments = read_card(card).get("arguments")
+    return arguments if isinstance(arguments, dict) else {}
+
+
+def read_card(card: Path) -> dict[str, Any]:
     try:
         content = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("made_by") == MAKER
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def write_jpeg(path: Path, pixels: Pixels, quality: int) -> None:

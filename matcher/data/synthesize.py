@@ -57,12 +57,13 @@ def synthesize(
     reference_side: int = 384,
     seed: int = 0,
     workers: int = 0,
+    fresh: bool = False,
 ) -> BenchmarkSummary:
     """Photos -> a benchmark: references, edited queries, ground truth, every edit with its frame and mask. Same seed, same bytes.
 
     Args:
         photos: a folder (recursive), a glob, a list file, or a CSV/Parquet table with columns id and path
-        output: a new folder, or one that synthesize made before (its content is replaced)
+        output: a new folder, or one that synthesize made before of the same arguments (its content is made anew)
         queries: how many queries
         references: how many photos become references; null = two in three. The others give distractors and what is pasted
         distractor_share: share of the queries that are edited pictures of nothing in the references
@@ -72,6 +73,7 @@ def synthesize(
         reference_side: longer side of the references in pixels, at most
         seed: of everything that is drawn
         workers: threads; 0 = one for each core; it does not change the result
+        fresh: throw a benchmark of other arguments away
     """
     arguments: dict[str, Any] = {
         "photos": photos,
@@ -88,7 +90,7 @@ def synthesize(
     mix, folder, threads = mixture(difficulty), Path(output), workers or os.cpu_count() or 1
     split, errors = split_photos(photos, references=references, side=round(PHOTO_SHARE * max_side), seed=seed)
     refuse_overlap(split, folder)
-    lock = claim(folder)
+    lock = claim(folder, arguments, fresh=fresh)
     tried = in_threads(partial(write_reference, split, folder, reference_side), list(enumerate(split.references)), threads, "references")
     rows = {f"R{number:06d}": row for (number, row), error in zip(enumerate(split.references), tried, strict=True) if error is None}
     if not rows:

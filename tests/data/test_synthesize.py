@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_workers(photos: Path, m
     again = synthesize(str(photos), str(tmp_path / "x"), queries=16, max_side=200, reference_side=96, seed=4, workers=3)
     assert read_bytes(tmp_path / "x") == read_bytes(made)
     assert (again.references, again.positives, again.distractors, again.skipped) == (6, 8, 8, 0)
-    synthesize(str(photos), str(tmp_path / "x"), queries=16, max_side=200, reference_side=96, seed=5, workers=1)
+    synthesize(str(photos), str(tmp_path / "x"), queries=16, max_side=200, reference_side=96, seed=5, workers=1, fresh=True)
     assert read_bytes(tmp_path / "x")["queries/Q00000.jpg"] != read_bytes(made)["queries/Q00000.jpg"]
 
 
@@ -65,7 +65,7 @@ def test_one_process_makes_a_benchmark_in_a_folder_at_a_time(photos: Path, tmp_p
         file.write("4711")
         file.flush()
         with pytest.raises(MatcherError, match="process 4711 is working in"):
-            synthesize(str(photos), str(tmp_path / "x"), seed=1, **few)
+            synthesize(str(photos), str(tmp_path / "x"), seed=1, fresh=True, **few)
     (tmp_path / "x" / ".lock").unlink()
     assert read_bytes(tmp_path / "x") == before
     (tmp_path / "y").mkdir()
@@ -189,7 +189,7 @@ def test_bad_and_repeated_photos_are_passed_over(tmp_path: Path) -> None:
     assert not {"photo 0", "copy"} <= photos
 
 
-def test_folders_of_others_are_refused_and_own_ones_replaced(photos: Path, tmp_path: Path) -> None:
+def test_folders_of_others_are_refused_and_own_ones_replaced_if_asked(photos: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("mine")
@@ -197,8 +197,18 @@ def test_folders_of_others_are_refused_and_own_ones_replaced(photos: Path, tmp_p
         synthesize(str(photos), str(foreign), queries=2)
     assert (foreign / "thesis.txt").read_text() == "mine"
     own = tmp_path / "own"
-    for queries in (5, 2):
-        synthesize(str(photos), str(own), queries=queries, max_side=128, workers=1)
+    synthesize(str(photos), str(own), queries=5, max_side=128, workers=1)
+    before = read_bytes(own)
+    with pytest.raises(MatcherError, match=r"own holds a benchmark with other settings \(queries: was 5, now 2\).*--fresh"):
+        synthesize(str(photos), str(own), queries=2, max_side=128, workers=1)
+    assert read_bytes(own) == before
+    synthesize(str(photos), str(own), queries=2, max_side=128, workers=1, fresh=True)
+    assert len(list((own / "queries").iterdir())) == 2
+    for place in ("queries/note.txt", "references/mine.jpg", "masks/Q1.png"):
+        (own / place).write_text("mine")
+        with pytest.raises(MatcherError, match=f"holds {Path(place).name}, which matcher synthesize did not write"):
+            synthesize(str(photos), str(own), queries=2, max_side=128, workers=1, fresh=True)
+        (own / place).unlink()
     assert len(list((own / "queries").iterdir())) == 2
     with pytest.raises(UsageError, match="inside the output"):
         synthesize(str(own / "references"), str(own), queries=2)

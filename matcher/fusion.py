@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,6 +77,11 @@ class Fusion:
             raise lacking(error) from error
         logit = np.full(len(scores), self.intercept) + np.sum(terms, axis=0, initial=0.0)
         return np.where(proved, np.maximum(logit, (PROVED - self.offset) / self.slope), logit)
+
+    def digest(self) -> str:
+        """What tells it from other models, whatever their cards say."""
+        numbers = {name: value for name, value in asdict(self).items() if name != "card"}
+        return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
 
 
 def read_fusion(path: str | Path) -> Fusion:

@@ -16,11 +16,12 @@ from matcher.settings import Strategy
 from matcher.shipped import shipped
 from matcher.storage.aside import check_output
 from matcher.storage.columns import from_arrow
-from matcher.storage.records import read_extra, read_record, write_record
+from matcher.storage.records import read_extra, read_metadata, read_record, write_record
 from matcher.storage.stage import Stage
 from matcher.types import PairScores
 
 LOGIT = "logit"  # the column that fuse adds
+FUSION = "fusion"  # the model that it added it by
 
 
 def fuse_scores(pair_scores: Path, output: Path, *, strategy: Strategy) -> Path:
@@ -31,7 +32,8 @@ def fuse_scores(pair_scores: Path, output: Path, *, strategy: Strategy) -> Path:
     seen = looked_at(scores)
     scores, table = scores.take(seen), stage.extra()
     extra = {name: table.column(name).filter(seen) for name in table.column_names}
-    write_record(output, scores, extra={**extra, LOGIT: load_fusion(strategy).logit(scores)})
+    fusion = load_fusion(strategy)
+    write_record(output, scores, metadata={FUSION: fusion.digest()}, extra={**extra, LOGIT: fusion.logit(scores)})
     return output
 
 
@@ -52,6 +54,8 @@ def calibrate_scores(fused: Path, output: Path, *, strategy: Strategy) -> Path:
     if LOGIT not in table.column_names:
         raise MatcherError(f"{fused} has no column {LOGIT!r}: make it with `matcher fuse`")
     logit, fusion = from_arrow(table.column(LOGIT), "float64"), load_fusion(strategy)
+    if read_metadata(fused).get(FUSION, fusion.digest()) != fusion.digest():
+        raise UsageError(f"{fused} was fused by another model than {strategy.fusion}: give the --strategy.fusion that `fuse` had")
     predictions = predict(scores, logit, fusion, answers=strategy.answers)
     own = table.drop_columns([LOGIT]).take(pa.array(likeliest_first(scores, logit, fusion, answers=strategy.answers))).combine_chunks()
     write_record(output, predictions, extra={name: own.column(name) for name in own.column_names})

@@ -63,6 +63,13 @@ def test_identical_pictures_are_certain_under_any_model(fitted, finished, tmp_pa
     assert (found.probability[found.evidence["identical"] == 1] > 0.999).all() and found.evidence["identical"].sum() == 1
 
 
+def test_logits_of_another_model_are_not_calibrated(fitted, finished, tmp_path):
+    fused = pipeline.fuse(finished[0] / "pair_scores", tmp_path / "fused.parquet", strategy=Strategy(fusion=str(fitted[1].path)))
+    with pytest.raises(UsageError, match=r"fused\.parquet was fused by another model than keypoints: give the --strategy\.fusion"):
+        pipeline.calibrate(fused, tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
+
+
 def test_too_few_pairs_are_refused(finished, library, command, tmp_path):
     truth = library.write_truth(tmp_path / "truth.csv")
     words = ("--pair_scores", finished[0] / "pair_scores", "--ground_truth", truth, "--output", tmp_path / "model.json")

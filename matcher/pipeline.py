@@ -42,10 +42,12 @@ def run(
     from matcher.stages.budgeting import keep_to_budget
     from matcher.stages.collection import is_collection
     from matcher.stages.describing import loaded_once
-    from matcher.stages.readiness import check_ready
+    from matcher.stages.readiness import check_ready, read_truth
     from matcher.stages.running import RunFolder
 
     check_ready(strategy, queries=queries, references=references)
+    if ground_truth is not None:
+        read_truth(ground_truth, queries=queries, references=references)
     with engine_started(job.engine, job.workers), RunFolder(output, strategy=strategy, fresh=job.fresh) as folder, loaded_once():
         with folder.timed("describe queries"):
             described_queries = describe(queries, folder / "queries", side="query", strategy=strategy, job=job)

@@ -33,7 +33,7 @@ class GroundTruth(Record):
         super().check()
         matched = set(self.query_id[self.reference_id != ""].tolist())
         if both := matched & set(self.query_id[self.reference_id == ""].tolist()):
-            raise ValueError(f"GroundTruth lists {min(both)} with a reference and with an empty one")
+            raise ValueError(f"the ground truth lists {min(both)} with a reference and with an empty one")
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

@@ -20,7 +20,7 @@ from matcher.stages.ablation_costs import Cost, count_cost
 from matcher.stages.ablation_table import tabulate
 from matcher.stages.job import Job
 from matcher.stages.predicting import load_fusion, looked_at
-from matcher.stages.readiness import check_ready
+from matcher.stages.readiness import check_ready, read_truth
 from matcher.stages.scoring import Place
 from matcher.stages.strategies import Part, read_strategy
 from matcher.storage.aside import write_aside, write_json
@@ -76,7 +76,8 @@ def ablate_strategies(
     strategies = share_keypoints({name: read_row(name, parts) for name, parts in rows.items()})
     for strategy in strategies.values():
         check_ready(strategy, queries=queries, references=references)
-    truth, known = GroundTruth.read(Path(ground_truth)), Edits.read(Path(edits)) if edits is not None else None
+    truth = read_truth(ground_truth, queries=queries, references=references)
+    known = Edits.read(Path(edits)) if edits is not None else None
     output.mkdir(parents=True, exist_ok=True)
     lock = hold(output)
     bench = Bench(output, queries=queries, references=references, job=job)

@@ -33,7 +33,7 @@ from matcher.index_shards import IndexShard, IndexShards
 from matcher.keypoint_file import FeatureShard, KeypointFile, StoredFeatures
 from matcher.settings import IndexSettings
 from matcher.storage.columns import stack
-from matcher.storage.manifest import flatten
+from matcher.storage.manifest import MANIFEST_NAME, flatten
 from matcher.storage.records import read_extra, read_record
 from matcher.storage.sealed import read_sealed, write_sealed
 from matcher.types import Descriptors, Pictures, Text
@@ -195,6 +195,11 @@ def last_of_each(ids: Sequence[Text]) -> list[NDArray[np.bool_]]:
     last = np.zeros(len(every), dtype=bool)
     last[len(every) - 1 - np.unique(every[::-1], return_index=True)[1]] = True
     return np.split(last, np.cumsum([len(part) for part in ids], dtype=np.int64))[: len(ids)]
+
+
+def is_unfinished(place: str | PathLike[str]) -> bool:
+    """Whether a first `add` into this folder was cut short."""
+    return not is_collection(place) and any(Path(place).glob(f"[0-9]*/pictures/{MANIFEST_NAME}"))
 
 
 def is_collection(place: str | PathLike[str]) -> bool:

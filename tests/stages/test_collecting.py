@@ -209,6 +209,10 @@ def test_killed_while_adding(other, files, table, searched, collected, tmp_path,
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert (collected / COLLECTION).read_bytes() == before
+    (collected / COLLECTION).rename(tmp_path / COLLECTION)  # as if this had been the first `add`
+    with pytest.raises(MatcherError, match="is a collection whose first `matcher add` was cut short: give that command again"):
+        run(table(files), collected, tmp_path / "out", strategy=strategy_of(), job=job)
+    (tmp_path / COLLECTION).rename(collected / COLLECTION)
     kept = part.stat().st_mtime_ns if not other else None
     if other:
         add(table(files[11:]), collected, strategy=strategy_of(), job=job)

@@ -82,6 +82,18 @@ def test_what_ships_is_ready(name, library, monkeypatch):
     check_ready(read_strategy([name]), queries=library.queries, references=library.references)
 
 
+def test_the_truth_is_read_before_and_what_it_names_in_vain_is_told(library, tmp_path, caplog):
+    with pytest.raises(MatcherError, match=r"cannot read .*nowhere\.csv"):
+        run(library.queries, library.references, tmp_path / "out", ground_truth=tmp_path / "nowhere.csv")
+    assert not (tmp_path / "out").exists()
+    places = {"queries": library.queries, "references": library.references}
+    assert readiness.read_truth(library.write_truth(tmp_path / "truth.csv"), **places).pairs() and not caplog.text.count("are not among")
+    (tmp_path / "more.csv").write_text("query_id,reference_id\ncropped,astronaut\nstranger,astronaut\nother,nobody\n")
+    readiness.read_truth(tmp_path / "more.csv", **places)
+    assert "2 of the queries that " in caplog.text and "the first stranger, are not among those of" in caplog.text
+    assert "1 of the references that " in caplog.text and "the first nobody, are" in caplog.text
+
+
 def test_nothing_is_done_before(library, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(MatcherError, match="no pictures there"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matcher.errors import MatcherError
+from matcher.errors import ImageError, MatcherError
 from matcher.images.files import is_uri, printable, storable
 from matcher.images.listing import Listing
 from matcher.storage.limits import check_text, read_parquet
@@ -85,13 +85,17 @@ def find_columns(header: list[str], *, place: str, side: str) -> tuple[int, int]
 
 
 def make_listing(ids: list[str], paths: list[str], extra: dict[str, NDArray[Any]], *, place: str) -> Listing:
-    """Columns as read -> a Listing; MatcherError if an id or a path is missing. Paths are relative to the table's folder."""
-    for name, values in (("id", ids), ("path", paths)):
-        if not all(values):
-            raise MatcherError(f"{printable(place)}: row {values.index('') + 1} has no {name}; fill it in or remove the row")
+    """Columns as read -> a Listing, rows without a path among its broken ones; MatcherError if an id is missing.
+
+    Paths are relative to the table's folder.
+    """
+    if not all(ids):
+        raise MatcherError(f"{printable(place)}: row {ids.index('') + 1} has no id; fill it in or remove the row")
     folder = os.path.dirname(place)
-    places = [path if is_uri(path) else os.path.join(folder, path) for path in paths]
-    return Listing([storable(name) for name in ids], places, extra)
+    kept, lost = [row for row, path in enumerate(paths) if path], [row for row, path in enumerate(paths) if not path]
+    places = [paths[row] if is_uri(paths[row]) else os.path.join(folder, paths[row]) for row in kept]
+    broken = [(storable(ids[row]), "", ImageError("missing", f"{printable(place)}: row {row + 1} has no path")) for row in lost]
+    return Listing([storable(ids[row]) for row in kept], places, {name: values[kept] for name, values in extra.items()}, broken)
 
 
 def as_text(values: pa.ChunkedArray, *, place: str, name: str) -> list[str]:

@@ -18,8 +18,8 @@ from matcher.images.files import from_text, has_picture_suffix, is_picture, open
 
 @dataclass(frozen=True)
 class Listing:
-    """What a PATH names, not yet looked at, in order. ``broken`` holds folders that could not be searched, ``others`` counts the files
-    of a folder that are no pictures."""
+    """What a PATH names, not yet looked at, in order. ``broken`` holds folders that could not be searched and rows without a path,
+    ``others`` counts the files of a folder that are no pictures."""
 
     ids: list[str]
     paths: list[str]

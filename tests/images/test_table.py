@@ -310,7 +310,6 @@ def test_csv_tables_that_cannot_be_meant(folder):
         "id\tpath\n1\ta.jpg\n": r"its columns are parted by '\t'",
         "id,path\n1,a.jpg\n1,a.jpg\n": "2 rows have the id '1'",
         "id,path\n,a.jpg\n": "row 1 has no id",
-        "id,path\n1,a.jpg\n2,\n": "row 2 has no path",
         "id,path\n1,a.jpg,x\n": "line 2: 3 values",
         "id,path,path\n1,a.jpg,x\n": "path' is there more than once",
         'id,path\n1,"a.jpg\n': "no valid CSV",
@@ -320,6 +319,19 @@ def test_csv_tables_that_cannot_be_meant(folder):
     }.items():
         put(folder, "t.csv", data=text.encode())
         assert words in refusal("t.csv"), text
+
+
+def test_rows_without_a_path_are_listed_and_the_others_kept(folder):
+    put(folder, "a.jpg", "b.jpg")
+    put(folder, "t.csv", data=b"id,path,note\n1,a.jpg,x\n2,,y\n3,b.jpg,z\n")
+    pq.write_table(pa.table({"id": ["1", "2", "3"], "path": ["a.jpg", None, "b.jpg"], "note": ["x", "y", "z"]}), folder / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        images, errors = read_images(name, "queries")
+        assert images.id.tolist() == ["1", "3"] and images.extra["note"].tolist() == ["x", "z"]
+        told = [values.tolist() for values in (errors.id, errors.code, errors.message)]
+        assert told == [["2"], ["missing"], [f"{name}: row 2 has no path"]]
+        with pytest.raises(ImageError, match="row 2 has no path"):
+            read_images(name, "queries", on_error="raise")
 
 
 def test_a_parquet_table_keeps_types(folder):
@@ -364,7 +376,6 @@ def test_parquet_tables_that_cannot_be_meant(folder):
         ({"id": [1.5], "path": ["a.jpg"]}, "column id holds double"),
         ({"id": ["x"], "path": [[1]]}, "column path holds list"),
         ({"id": ["x", None], "path": ["a.jpg", "a.jpg"]}, "row 2 has no id"),
-        ({"id": ["x", "y"], "path": [None, "a.jpg"]}, "row 1 has no path"),
         ({"id": [3, 3], "path": ["a.jpg", "a.jpg"]}, "2 rows have the id '3'"),
     ]:
         pq.write_table(pa.table(columns), folder / "t.parquet")

@@ -49,7 +49,7 @@ def find_fault(cls: type, content: Any, key: str) -> Fault | None:
 def build(cls: type, content: Any, key: str) -> Any:
     """Likewise -> the dataclass; None where the parser must judge. Fault."""
     if not isinstance(content, Mapping):
-        raise Fault(key, f"must be keys and values, not {content}")
+        raise Fault(key, f"must be keys and values, not {'null' if content is None else content}")
     hints, values = get_type_hints(cls), {}
     for name, value in content.items():
         if name not in hints:

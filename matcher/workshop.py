@@ -81,6 +81,9 @@ def contact_sheet(
 ) -> Path:
     """Photographs -> a picture of what a recipe of edits makes of them, with frames, visible parts and boxes.
 
+    Each photo above its edit: outlined in red where it went, tinted green where it is visible; boxes are yellow (pasted picture),
+    cyan (emoji or sticker) and magenta (text block).
+
     Args:
         photos: a folder of photos, or of .tar files with photos
         output: PNG file

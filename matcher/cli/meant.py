@@ -28,7 +28,7 @@ def nearest(key: str, known: Sequence[str]) -> str:
 
 
 def nearest_config(path: str, words: Sequence[str]) -> str:
-    """The path of a config that is not there -> the one that ships and was probably meant, or all that ship."""
+    """The path of a config that is not there -> the one that ships and was probably meant, or those of the same room, or all."""
     names = [name for name in shipped_names("experiments") if name.endswith(".yaml")]
     typed = next((word for word in config_files(words) if path.endswith(word)), path).removeprefix("experiments/")
     stem = Path(typed).stem
@@ -36,7 +36,8 @@ def nearest_config(path: str, words: Sequence[str]) -> str:
     alike = get_close_matches(stem, {Path(name).stem for name in names}, n=1, cutoff=0.75)
     if meant := same or [name for name in names if Path(name).stem in alike]:
         return f"; did you mean {' or '.join(meant)}?"
-    return f"; matcher comes with {', '.join(f'experiments/{name}' for name in names)}"
+    beside = [name for name in names if Path(name).parent == Path(typed).parent]
+    return f"; matcher comes with {', '.join(f'experiments/{name}' for name in beside or names)}"
 
 
 def known_classes(message: str) -> Iterator[str]:

@@ -46,7 +46,8 @@ def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[typ
         return f"config {empty[0]} is empty: write differences into it, or leave it out"
     if missing := REQUIRED.search(message):
         before = f"{where}." if where else "" if function.__name__ in POSITIONAL else "--"
-        return f"still needed: {', '.join(before + name for name in missing[1].split(', '))}{in_file(where, words)}"
+        verb = f"{words[0]}." if words else ""  # of Lightning's verbs, whose options it precedes
+        return f"still needed: {', '.join(before + name.removeprefix(verb) for name in missing[1].split(', '))}{in_file(where, words)}"
     if missing := NO_FILE.search(message):
         return f"there is no config {missing[1]}{nearest_config(missing[1], words)}"
     if missing := NO_ATTRIBUTE.search(message) or NO_CLASS.search(message) or NO_DOTS.search(message):

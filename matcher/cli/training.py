@@ -98,6 +98,10 @@ class TrainingCLI(LightningCLI):
         elif self.subcommand and config.ckpt_path is None:
             if (self.folder / LAST).exists():
                 config.ckpt_path = str(self.folder / LAST)
+            elif self.subcommand == "predict" and not config.get("model.init_args.weights"):
+                raise UsageError(
+                    f"{self.folder} holds no {LAST}: name the folder of a training with --output, or its file with --ckpt_path"
+                )
             elif not rank_zero_only.rank:
                 log.warning("%s holds no %s: this is the model as its config begins it, no training of it", self.folder, LAST)
         if self.subcommand and config.ckpt_path is not None and Path(config.ckpt_path).is_file():

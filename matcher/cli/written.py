@@ -31,7 +31,7 @@ def refuse_faults(function: Callable[..., Any], flags: Sequence[type | None], wo
     told: dict[str, Any] = {}
     for said in contents(words):
         told = merge(told, said)
-    if STRATEGY in known and (fault := find_fault(Strategy, told.get(STRATEGY) or {}, STRATEGY)) is not None:
+    if STRATEGY in known and (fault := find_fault(Strategy, told.get(STRATEGY, {}), STRATEGY)) is not None:
         typed = any(word.startswith(f"--{fault.key}") for word in words)
         where = "" if typed else in_file(fault.key, words)
         if fault.said is None:
@@ -40,8 +40,10 @@ def refuse_faults(function: Callable[..., Any], flags: Sequence[type | None], wo
 
 
 def refuse_broken(words: Sequence[str]) -> None:
-    """Plain words -> UsageError if a config file that they name is there and holds no keys and values."""
-    for path in filter(os.path.isfile, config_files(words)):
+    """Plain words -> UsageError if a config that they name is there and is no file of keys and values."""
+    for path in filter(os.path.exists, config_files(words)):
+        if os.path.isdir(path):
+            raise UsageError(f"config {path} is a folder: name a YAML file")
         try:
             with open(path, encoding="utf-8") as file:
                 held = parse_yaml(file.read(LONGEST + 1))

@@ -19,6 +19,7 @@ from matcher.types import Predictions, Record, Text, column
 logger = logging.getLogger("matcher")
 
 CHALLENGE_ROWS = 500_000
+PREDICTIONS = "predictions.parquet"  # of a run
 COLUMNS = ("query_id", "reference_id", "score")
 
 
@@ -63,6 +64,8 @@ class ScoredPairs(Record):
         MatcherError if the file is neither, a pair is listed twice, or a score is not a number. More rows than the challenge
         takes are only warned about.
         """
+        if (inside := Path(path) / PREDICTIONS).is_file():
+            raise MatcherError(f"{path} is the folder of a run: name {inside}")
         pairs = cls.read_parquet(path) if is_parquet(path) else cls.read_csv(path)
         if len(pairs) > CHALLENGE_ROWS:
             logger.warning("%s holds %d predictions, the challenge takes %d", path, len(pairs), CHALLENGE_ROWS)

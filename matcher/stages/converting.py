@@ -44,6 +44,10 @@ def convert_file(source: Path, output: Path, *, rows: int, strategy: Strategy) -
 def described_vectors(folder: Path, strategy: Strategy) -> tuple[Vectors, Vectors]:
     """Folder of a run -> a vector for each picture of both sides: of the whole picture, after the steps of ``descriptor.post``."""
     settings = descriptor_of(strategy)
+    if lacking := [name for name, _ in SIDES if not (folder / name).is_dir()]:
+        raise MatcherError(
+            f"{folder} holds no {lacking[0]}: name the folder of a run, or one with what `describe` wrote as queries and references"
+        )
     queries, references = (load_descriptors(folder / name, side=side, strategy=strategy)[0] for name, side in SIDES)
     pictures = {side: load_described(folder / name)[0].pictures for name, side in SIDES}
     seen = compare_views(whole(queries), whole(references), settings, **pictures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -19,6 +20,7 @@ from matcher.storage.records import read_record
 from matcher.types import Predictions
 
 Place = str | PathLike[str]
+log = logging.getLogger("matcher")
 LEAST = 0.01  # predictions below this probability are not shown, unless a ground truth could call them missed
 
 
@@ -42,6 +44,11 @@ def report_files(
     truth = GroundTruth.read(Path(ground_truth)) if ground_truth is not None else None
     if truth is None:
         found = found.take(found.probability >= LEAST)
+    for side, images, named in zip(("queries", "references"), sides, (found.query_id, found.reference_id), strict=True):
+        if absent := sorted({*named.tolist()}.difference(images.id.tolist())):
+            log.warning(
+                "%d of the %s predicted, the first %s, are not among those given: they cannot be shown", len(absent), side, absent[0]
+            )
     measured = evaluate(found, truth) if truth is not None else None
     counts = {"queries": len(sides[0]), "references": len(sides[1]), "pairs looked at": looked_at, **(facts or {})}
     return write_report(output, found, *sides, truth=truth, evaluation=measured, facts=counts, limit=limit, image_settings=image_settings)

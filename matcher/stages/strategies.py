@@ -61,6 +61,6 @@ def read_part(name: str) -> dict[str, Any]:
         raise MatcherError(f"{path} is no YAML that can be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold keys and values, as the files in experiments/run do")
-    if not isinstance(strategy := content.get("strategy") or {}, dict):
-        raise UsageError(f"{path}: strategy must be keys and values, not {strategy!s:.40}")
+    if not isinstance(strategy := content.get("strategy", {}), dict):
+        raise UsageError(f"{path}: strategy must be keys and values, not {'null' if strategy is None else f'{strategy!s:.40}'}")
     return strategy

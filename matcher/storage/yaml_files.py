@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import yaml
 
 LONGEST = 1_000_000  # characters
 DEEPEST = 50  # mappings and lists within one another
+MERGE = "tag:yaml.org,2002:merge"  # of <<, which may be there several times
 MOST = 100_000  # values, each counted as often as anchors repeat it
 
 
@@ -39,7 +41,7 @@ def check_depth(text: str) -> None:
 
 
 def count(node: yaml.Node, known: dict[int, int]) -> int:
-    """A node -> the values in it, as often as they are named. yaml.YAMLError if it contains itself."""
+    """A node -> the values in it, as often as they are named. yaml.YAMLError if it contains itself, or a key twice."""
     if (found := known.get(id(node))) is not None:
         if not found:
             raise yaml.YAMLError("an anchor contains itself")
@@ -48,6 +50,9 @@ def count(node: yaml.Node, known: dict[int, int]) -> int:
     inner: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         inner = [one for pair in node.value for one in pair]
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != MERGE)
+        if twice := [name for name, times in names.items() if times > 1]:
+            raise yaml.YAMLError(f"{twice[0]} is there {names[twice[0]]} times below line {node.start_mark.line}")
     elif isinstance(node, yaml.SequenceNode):
         inner = node.value
     known[id(node)] = 1 + sum(count(one, known) for one in inner)

@@ -127,6 +127,8 @@ class PhotoPairs(LightningDataModule):
 
     def check_held_out(self, count: int) -> None:
         """How many photos there are -> MatcherError, before they are decoded, if those held out are too few to validate on."""
+        if not count:
+            raise MatcherError(f"{self.photos}: no photos there; give a folder of photos, or of .tar files with photos")
         held_out = round(self.held_out_share * count)
         if self.trainer is not None and self.trainer.limit_val_batches and held_out < self.least_held_out:
             raise MatcherError(

@@ -211,6 +211,10 @@ def test_bad_config_files_are_named(tmp_path):
     assert refusal(*RUN, "--config", str(tmp_path / "none.yaml")).startswith(
         f"there is no config {tmp_path / 'none.yaml'}; matcher comes with"
     )
+    assert refusal(*RUN, "--config", "run/quite_another.yaml").startswith("there is no config") and "ablation" not in refusal(
+        *RUN, "--config", "run/quite_another.yaml"
+    )
+    assert refusal(*RUN, "--config", str(tmp_path)) == f"config {tmp_path} is a folder: name a YAML file"
     (tmp_path / "broken.yaml").write_text("strategy: [\n")
     assert refusal(*RUN, "--config", str(tmp_path / "broken.yaml")).startswith(
         f"config {tmp_path / 'broken.yaml'} is no YAML that can be read: "
@@ -243,6 +247,9 @@ def test_flags_that_cannot_be(words, said):
             "strategy.scorers.sift.again.doubt: least must be at least 0, not nan",
         ),
         ("- a", "config {path} must hold keys and values"),
+        ("strategy: null", "strategy must be keys and values, not null (in {path})"),
+        ("strategy:", "strategy must be keys and values, not null (in {path})"),
+        ("strategy: {answers: 1, answers: 2}", "config {path} is no YAML that can be read: answers is there 2 times below line 0"),
     ],
 )
 def test_files_that_cannot_be(text, said, tmp_path):

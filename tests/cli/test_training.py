@@ -74,6 +74,8 @@ def test_a_training_writes_everything_and_goes_on(command, smoke, photos):
 
     code, _, err = command("fit", *words, "--model.loss.temperature", "0.5")
     assert code == 2 and "was begun with another model.init_args.loss.temperature" in err and "--fresh" in err
+    code, _, err = command("predict", *words)
+    assert code == 2 and "--data.pictures" in err
     code, _, err = command("predict", *words, "--data.pictures", photos)
     found = read_record(output / "descriptors.parquet", Descriptors)
     assert code == 0 and found.rows.shape == (28, 16) and found.kind.tolist() == ["whole"] * 28
@@ -171,7 +173,8 @@ def test_a_pair_model_predicts_what_the_pipeline_scores(command, photos, tmp_pat
     assert command("predict", *words, *sides, "--fresh")[0] == 0
     assert Stage.load(tmp_path / "out" / "pair_scores", PairScores).read().reference_id.tolist() == ["05"]
     code, _, err = command("predict", *words[:-1], tmp_path / "elsewhere", *sides)
-    assert code == 0 and "elsewhere holds no last.ckpt: this is the model as its config begins it" in err
+    assert code == 2 and "elsewhere holds no last.ckpt: name the folder of a training with --output" in err
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize(
@@ -200,14 +203,25 @@ def test_what_cannot_be_is_told_in_one_line(command, smoke, words, sentence):
     assert code == 2 and not out and sentence in err and err.strip().count("\n") == 0, err
 
 
+def test_what_is_missing_is_named_as_it_is_typed(command):
+    code, _, err = command("fit")
+    assert code == 2 and "still needed: --output, --data, --model" in err
+
+
+def test_an_empty_folder_of_photos_is_told(command, smoke, tmp_path):
+    (tmp_path / "none").mkdir()
+    code, _, err = command("fit", *smoke[0], "--data.photos", tmp_path / "none")
+    assert code == 1 and f"{tmp_path / 'none'}: no photos there" in err
+
+
 def test_a_missing_folder_of_photos_is_told(command, smoke):
     code, _, err = command("fit", *smoke[0], "--data.photos", "/nowhere")
     assert code == 1 and err.startswith("matcher: error: /nowhere: there is no such folder")
 
 
-def test_predict_without_pictures_is_told(command, smoke):
-    code, _, err = command("predict", *smoke[0])
-    assert code == 2 and "--data.pictures" in err
+def test_predict_without_a_training_is_told(command, smoke):
+    code, _, err = command("predict", *smoke[0], "--data.pictures", "nowhere")
+    assert code == 2 and "out holds no last.ckpt: name the folder of a training with --output" in err
 
 
 @pytest.mark.parametrize("name", CONFIGS)

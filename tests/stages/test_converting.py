@@ -120,6 +120,14 @@ def test_predictions_become_the_challenges_csv_with_the_best_rows(made, tmp_path
     assert [score for *_, score in read_challenge(tmp_path / "few.csv")] == sorted(every.score.tolist(), reverse=True)[:2]
 
 
+def test_folders_that_are_not_what_was_meant(made, tmp_path):
+    folder, strategy = made
+    with pytest.raises(MatcherError, match=r"out is the folder of a run: name .*predictions\.parquet"):
+        workshop.convert(folder / "out", tmp_path / "a.csv")
+    with pytest.raises(MatcherError, match="holds no queries: name the folder of a run"):
+        workshop.convert(folder / "out" / "queries", tmp_path / "a.h5", strategy=strategy)
+
+
 def test_what_is_no_conversion_is_refused(made, tmp_path, command):
     folder, strategy = made
     with pytest.raises(UsageError, match="no way from"):

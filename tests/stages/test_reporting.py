@@ -29,6 +29,17 @@ def test_with_the_truth_it_tells_right_from_wrong(finished, library, command, tm
     assert len((tmp_path / "plain.html").read_bytes()) < len((tmp_path / "judged.html").read_bytes())
 
 
+def test_pictures_that_were_not_given_are_told(finished, library, command, tmp_path):
+    few = tmp_path / "queries"
+    few.mkdir()
+    for file in sorted(path for path in library.queries.iterdir() if path.stem in library.truth)[:2]:
+        shutil.copy(file, few)
+    words = ("--predictions", finished[0] / "predictions.parquet", "--queries", few, "--references", library.references)
+    code, _, complaint = command("report", *words, "--output", tmp_path / "out.html")
+    assert code == 0 and "of the queries predicted, the first " in complaint and "references predicted" not in complaint
+    assert "predicted, the first" not in command("report", *places(finished, library), "--output", tmp_path / "out.html")[2]
+
+
 def test_predictions_that_are_none(finished, library, command, tmp_path):
     for name in ("predictions.csv", "predictions.parquet"):
         (tmp_path / name).write_text("query_id,reference_id,score\n")

@@ -15,8 +15,7 @@ from matcher import geometry
 from matcher.data.augmentations.augmented import Augmented
 from matcher.data.augmentations.recipe import Recipe
 from matcher.data.photo_bank import PhotoBank
-from matcher.errors import MatcherError
-from matcher.storage.aside import write_aside
+from matcher.storage.aside import check_output, write_aside
 
 COLUMNS, SIDE = 8, 160
 FRAME_COLOUR, BOX_COLOURS = (255, 0, 0), ((255, 220, 0), (0, 220, 255), (255, 0, 255))  # picture, sticker, text
@@ -85,12 +84,8 @@ def contact_sheet_verb(
         hardness: 0 to 1
         cache: folder in which decoded photos are kept for the next time
     """
+    check_output(output, ".png")
     sheet = contact_sheet(Recipe.load(recipe), PhotoBank.load(photos, side=SIDE, cache=cache), rows=rows, seed=seed, hardness=hardness)
-    target = Path(output)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MatcherError(f"cannot write {target}: {error.strerror or error}") from error
-    with write_aside(target) as file:
+    with write_aside(output) as file:
         Image.fromarray(sheet).save(file, format="PNG")
-    return target
+    return Path(output)

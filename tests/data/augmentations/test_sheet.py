@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from matcher.data.augmentations.sheet import COLUMNS, SIDE, contact_sheet_verb
-from matcher.errors import MatcherError
+from matcher.errors import MatcherError, UsageError
 
 
 @pytest.fixture
@@ -25,5 +25,7 @@ def test_the_sheet_is_written(photos, tmp_path):
 
 def test_a_place_that_cannot_be_written(photos, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(MatcherError, match="cannot write"):
+    with pytest.raises(MatcherError, match="cannot make the folder"):
         contact_sheet_verb(photos, tmp_path / "file" / "sheet.png", rows=1)
+    with pytest.raises(UsageError, match=r"must end in \.png"):
+        contact_sheet_verb(photos, photos / "0.jpg", rows=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from matcher.settings import IndexSettings
 from matcher.storage.sealed import read_sealed, write_sealed
 
 CARD_FILE = "card.json"
+SETTING = re.compile(r"'(\w+)': ([^,}]+)")  # in what says who made an index
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,11 @@ def check_numbers(ids: NDArray[Any]) -> NDArray[np.int64]:
 
 def check_same_maker(found: str, expected: str, what: str) -> None:
     if found != expected:
-        raise StaleStageError(f"{what} was made by {found}, not by {expected}: build it again with this model and config")
+        was, now = (dict(SETTING.findall(text)) for text in (found, expected))
+        changed = [f"{name}: was {was.get(name)}, now {now.get(name)}" for name in {**was, **now} if was.get(name) != now.get(name)]
+        same_rows = found.split(" ")[0] == expected.split(" ")[0]
+        maker = f"with other settings ({', '.join(changed)})" if changed and same_rows else f"by {found}, not by {expected}"
+        raise StaleStageError(f"{what} was made {maker}: build it again with this model and config")
 
 
 def write_card(folder: Path, card: Card, *, rows: int, files: Sequence[str]) -> None:

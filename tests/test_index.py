@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from matcher import index_lists
 from matcher.errors import MatcherError, StaleStageError, UsageError
 from matcher.index import ABSENT, Index
+from matcher.index_card import check_same_maker
 from matcher.index_kinds import LISTS, POINTS_PER_LIST, code_size, list_count, stored_rows
 from matcher.index_lists import MappedLists
 from matcher.settings import IndexSettings
@@ -347,6 +348,10 @@ def test_another_maker_is_refused_naming_both(tmp_path):
     index.save(tmp_path)
     with pytest.raises(StaleStageError, match=r"model a, settings 1.*model b"):
         Index.load(tmp_path, made_by="model b")
+    with pytest.raises(StaleStageError, match=r"was made with other settings \(probes: was 2, now 4\): build it again"):
+        check_same_maker("a1 {'kind': 'ivf', 'probes': 2}", "a1 {'kind': 'ivf', 'probes': 4}", "the index")
+    with pytest.raises(StaleStageError, match=r"was made by a1 .*, not by b2 "):
+        check_same_maker("a1 {'kind': 'ivf', 'probes': 2}", "b2 {'kind': 'ivf', 'probes': 4}", "the index")
     other = Index.build(clustered(5), np.arange(10, 15), IndexSettings(), made_by="model b")
     with pytest.raises(StaleStageError, match="model b"):
         index.merge(other)

@@ -118,7 +118,7 @@ def test_a_damaged_part_is_named_and_made_again_once_deleted(copy, library, smal
         ("--strategy.query_keypoints.keypoints=99", f"keypoints.keypoints: was {DEFAULT.query_keypoints.keypoints}, now 99"),
         ("--strategy.shortlist.per_query=2", f"shortlist.per_query: was {DEFAULT.shortlist.per_query}, now 2"),
         ("--strategy.scorers.sift.ratio=0.7", f"scorers.sift.ratio: was {DEFAULT.scorers.sift.ratio}, now 0.7"),
-        ("--strategy.index.probes=1", "'probes': 1"),
+        ("--strategy.index.probes=1", f"(probes: was {DEFAULT.index.probes}, now 1)"),
     ],
 )
 def test_a_changed_config_is_refused_by_name(copy, library, command, flag, told):

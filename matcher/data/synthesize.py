@@ -75,17 +75,7 @@ def synthesize(
         workers: threads; 0 = one for each core; it does not change the result
         fresh: throw a benchmark of other arguments away
     """
-    arguments: dict[str, Any] = {
-        "photos": photos,
-        "queries": queries,
-        "references": references,
-        "distractor_share": distractor_share,
-        "several_share": several_share,
-        "difficulty": difficulty,
-        "max_side": max_side,
-        "reference_side": reference_side,
-        "seed": seed,
-    }
+    arguments: dict[str, Any] = {name: value for name, value in locals().items() if name not in ("output", "workers", "fresh")}
     check_numbers(arguments, workers)
     mix, folder, threads = mixture(difficulty), Path(output), workers or os.cpu_count() or 1
     split, errors = split_photos(photos, references=references, side=round(PHOTO_SHARE * max_side), seed=seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import yaml
@@ -50,10 +49,17 @@ def count(node: yaml.Node, known: dict[int, int]) -> int:
     inner: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         inner = [one for pair in node.value for one in pair]
-        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != MERGE)
-        if twice := [name for name, times in names.items() if times > 1]:
-            raise yaml.YAMLError(f"{twice[0]} is there {names[twice[0]]} times below line {node.start_mark.line}")
+        refuse_repeated([key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != MERGE])
     elif isinstance(node, yaml.SequenceNode):
         inner = node.value
     known[id(node)] = 1 + sum(count(one, known) for one in inner)
     return known[id(node)]
+
+
+def refuse_repeated(keys: list[yaml.ScalarNode]) -> None:
+    """The keys of a mapping -> yaml.YAMLError if one is there twice: YAML would take the last."""
+    seen: set[str] = set()
+    for key in keys:
+        if key.value in seen:
+            raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {key.value} is there a second time")
+        seen.add(key.value)

@@ -249,7 +249,7 @@ def test_flags_that_cannot_be(words, said):
         ("- a", "config {path} must hold keys and values"),
         ("strategy: null", "strategy must be keys and values, not null (in {path})"),
         ("strategy:", "strategy must be keys and values, not null (in {path})"),
-        ("strategy: {answers: 1, answers: 2}", "config {path} is no YAML that can be read: answers is there 2 times below line 0"),
+        ("strategy:\n  answers: 1\n  answers: 2", "config {path} is no YAML that can be read: line 3: answers is there a second time"),
     ],
 )
 def test_files_that_cannot_be(text, said, tmp_path):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from matcher.data.photo_bank import PhotoBank
-from matcher.errors import MatcherError
-from matcher.models.overlay_yolo import letterbox
+from matcher.errors import MatcherError, UsageError
+from matcher.models.overlay_yolo import STRIDE, letterbox
 from matcher.shipped import shipped
 from matcher.training.photo_pairs import PhotoPairs
 from matcher.training.sampling import Draw
@@ -41,6 +41,9 @@ class OverlayScenes(PhotoPairs):
         hardness: how hard the edits are during the training
         batch_size: pictures a step
         others: photos a step that are pasted, or lie under what is
+        smallest: longer side in pixels of the smallest scenes that are learnt from, a multiple of 32: each step draws one between it and
+            the model's, which validation has throughout; null = the model's. Photos of few pixels are blurred in scenes as large as they
+            are, what is pasted into them is not, and edges that are sharp by nature are then taken for pasted ones
         leave_out: a text file with the name of a photo a line, or one that comes with matcher ("overlay/figures.txt"): photos that are
             themselves made of several pictures, whose boxes nobody knows. They are neither pasted nor pasted onto
         bank_side: side in pixels at which photos are kept
@@ -62,6 +65,7 @@ class OverlayScenes(PhotoPairs):
         hardness: Growth = Growth(),
         batch_size: int = 32,
         others: int = 64,
+        smallest: int | None = None,
         leave_out: str | None = None,
         bank_side: int = 224,
         cache: str | None = None,
@@ -85,6 +89,9 @@ class OverlayScenes(PhotoPairs):
             past=past,
             ahead=ahead,
         )
+        if smallest is not None and (smallest < STRIDE or smallest % STRIDE):
+            raise UsageError(f"data.smallest must be a multiple of {STRIDE}, not {smallest}")
+        self.smallest = smallest
         self.left_out = read_names(leave_out) if leave_out else frozenset()
 
     def setup(self, stage: str) -> None:
@@ -96,17 +103,19 @@ class OverlayScenes(PhotoPairs):
 
     def make_pairs(self, bank: PhotoBank, draw: Draw, *, hardness: float) -> SceneBatch:  # type: ignore[override]
         """Rows of a bank -> scenes; the same seed gives the same ones."""
-        generator = torch.Generator(bank.pixels.device).manual_seed(draw.seed)
+        generator, dice = torch.Generator(bank.pixels.device).manual_seed(draw.seed), np.random.default_rng(draw.seed)
+        aspect = math.exp(dice.uniform(-1, 1) * math.log(LONGEST))
+        smallest = self.side if self.smallest is None or bank is self.held_out else min(self.smallest, self.side)
+        side = int(dice.integers(smallest // STRIDE, self.side // STRIDE, endpoint=True)) * STRIDE
         made = self.recipe(
             bank.pixels[draw.rows],
             bank.aspect[draw.rows],
             generator=generator,
-            side=self.side,
+            side=side,
             hardness=hardness,
             others=bank.pixels[draw.others],
         )
-        aspect = math.exp(np.random.default_rng(draw.seed).uniform(-1, 1) * math.log(LONGEST))
-        pixels, boxes, filled = letterbox(made.pixels, made.boxes, aspect=aspect, size=self.side)
+        pixels, boxes, filled = letterbox(made.pixels, made.boxes, aspect=aspect, size=side)
         return SceneBatch(pixels, boxes, made.classes, filled, draw.rows)
 
 

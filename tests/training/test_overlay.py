@@ -54,6 +54,20 @@ def test_what_is_left_out_is_never_drawn(folder, tmp_path):
     assert drawn and not left_out & {cleaned.held_out.ids[row] for row in drawn}
 
 
+def test_scenes_are_learnt_from_at_several_sizes_and_judged_at_one(folder):
+    data = scenes(folder, smallest=32)
+    data.asked_side = 96
+    data.setup("fit")
+    draws = [next(iter(data.val_dataloader()))._replace(seed=seed) for seed in range(12)]
+    sides = {
+        name: {max(data.make_pairs(bank, draw, hardness=0.5).pixels.shape[-2:]) for draw in draws}
+        for name, bank in (("learnt", data.bank), ("judged", data.held_out))
+    }
+    assert sides == {"learnt": {32, 64, 96}, "judged": {96}}
+    with pytest.raises(UsageError, match=r"data.smallest must be a multiple of 32, not 48"):
+        scenes(folder, smallest=48)
+
+
 def test_a_list_of_photos_left_out_that_is_none_is_refused(folder, tmp_path):
     with pytest.raises(MatcherError, match=r"experiments/nowhere\.txt"):
         scenes(folder, leave_out="nowhere.txt")

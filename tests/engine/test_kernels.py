@@ -27,6 +27,27 @@ def test_one_thread_inside_and_as_before_outside():
         assert threads() == before
 
 
+def test_blocks_that_overlap_on_two_threads_leave_all_as_before():
+    cv2.setNumThreads(2)
+    first_is_in, second_is_in = threading.Event(), threading.Event()
+
+    def first():
+        with single_threaded_kernels():
+            first_is_in.set()
+            second_is_in.wait(10)
+
+    with threadpoolctl.threadpool_limits(2):
+        before = threads()
+        thread = threading.Thread(target=first)
+        thread.start()
+        first_is_in.wait(10)
+        with single_threaded_kernels():
+            second_is_in.set()
+            thread.join()
+            assert cv2.getNumThreads() == 1  # the first to come in has left
+        assert threads() == before
+
+
 def test_a_worker_thread_starts_no_openmp_threads():
     seen = []
 

@@ -22,6 +22,18 @@ def column(dtype: str, *shape: int | str, default: Any = MISSING) -> Any:
     return field(metadata={"dtype": dtype, "shape": shape}, default=default)
 
 
+def converted(array: NDArray[Any], dtype: str, name: str) -> NDArray[Any]:
+    """Values of a column -> the same as ``dtype``. ValueError if some are none of it: NaN as text, 300 or 1.5 as uint8, "False" as bool."""
+    if dtype == "text":
+        if array.dtype.kind in "Of" and any(one is None or one != one for one in array.ravel().tolist()):
+            raise ValueError(f"{name} holds None or NaN; the text of what is absent is empty")
+        return array.astype(np.str_, copy=False)
+    kept = array.astype(dtype, copy=False)
+    if kept.dtype != array.dtype and kept.dtype.kind in "biu" and not np.array_equal(kept, array):
+        raise ValueError(f"{name} must be {dtype}, and some of its values are not")
+    return kept
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Record:
     """Columns of equal length. Subclasses state dtype and shape of every column; the constructor converts and checks."""
@@ -33,7 +45,7 @@ class Record:
         for name, dtype, shape in self.columns():
             array = np.asarray(getattr(self, name))
             if dtype != "text" or array.dtype.kind != "U":  # text that is text stays as it lies: a copy of a million rows is costly
-                array = array.astype(np.str_ if dtype == "text" else dtype, copy=False)
+                array = converted(array, dtype, f"{type(self).__name__}.{name}")
             if array.size == 0 and array.ndim <= 1:
                 array = array.reshape(0, *(s if isinstance(s, int) else 0 for s in shape))
             fits = array.ndim == 1 + len(shape) and all(isinstance(s, str) or s == n for s, n in zip(shape, array.shape[1:], strict=False))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from matcher import types
-from matcher.types import Candidates, Descriptors, Errors, Keypoints, PairScores, Pictures, Predictions, Record, Views
+from matcher.types import Candidates, Descriptors, Errors, Keypoints, PairScores, Pictures, Predictions, Record, Views, converted
 
 KINDS = [Views, Descriptors, Pictures, Keypoints, Candidates, PairScores, Predictions, Errors]
 
@@ -171,3 +171,19 @@ def test_text_that_is_text_is_not_copied_and_anything_else_is_made_so():
     kept = Errors(id=ids, path=ids.astype(object), stage=["x", "y"], code=np.array([b"c", b"d"]), message=ids)
     assert np.shares_memory(kept.id, ids) and not kept.id.flags.writeable and ids.flags.writeable
     assert kept.path.dtype.kind == kept.code.dtype.kind == "U" and kept.code.tolist() == ["c", "d"]
+
+
+@pytest.mark.parametrize("absent", [None, float("nan")])
+def test_text_that_is_absent_is_empty_and_nothing_else(absent):
+    with pytest.raises(ValueError, match=r"Errors.path holds None or NaN; the text of what is absent is empty"):
+        Errors(id=["a"], path=np.array([absent], dtype=object), stage=["x"], code=["c"], message=["m"])
+
+
+def test_values_that_a_column_cannot_hold_are_refused():
+    assert converted(np.array([3]), "uint8", "rows").tolist() == [3] and converted(np.array([1, 0]), "bool", "flip").tolist() == [
+        True,
+        False,
+    ]
+    for values, dtype in (([300], "uint8"), ([1.9], "int64"), (["False"], "bool"), ([2], "bool")):
+        with pytest.raises(ValueError, match=rf"flip must be {dtype}, and some of its values are not"):
+            converted(np.array(values), dtype, "flip")

@@ -18,6 +18,7 @@ from matcher.types import Record
 MANIFEST_NAME = "manifest.json"
 MOST_LINES = 5  # differences told before "and n more"
 ABSENT = object()
+SHOWN = 60  # signs of a value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,9 @@ def differences(found: Manifest, wanted: Manifest) -> Iterator[str]:
         was, now = {"items": found.items}, {"items": wanted.items}
     for key in [*was, *(key for key in now if key not in was)]:
         if was.get(key, ABSENT) != now.get(key, ABSENT):
-            yield f"{key}: was {shown(was.get(key, ABSENT))}, now {shown(now.get(key, ABSENT))}"
+            before, after = told(was.get(key, ABSENT)), told(now.get(key, ABSENT))
+            same = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
+            yield f"{key}: was {shown(before, same)}, now {shown(after, same)}"
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -118,8 +121,15 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def shown(value: Any) -> str:
+def told(value: Any) -> str:
     if value is ABSENT:
         return "absent"
-    text = value if isinstance(value, str) and value else json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return value if isinstance(value, str) and value else json.dumps(value)
+
+
+def shown(text: str, same: int) -> str:
+    """A text, cut to where it differs from another one if it is long; ``same``: how many signs of both are the same."""
+    if len(text) <= SHOWN:
+        return text
+    start = max(min(same - SHOWN // 2, len(text) - SHOWN), 0)
+    return ("..." if start else "") + text[start : start + SHOWN] + ("..." if start + SHOWN < len(text) else "")

@@ -110,6 +110,14 @@ def test_other_config_and_inputs_are_refused_with_what_differs(tmp_path):
     assert contents(tmp_path / "s") == before
 
 
+def test_of_long_values_that_part_is_told_which_differs(tmp_path):
+    begin(tmp_path / "s", inputs={"queries": 80 * "a" + "whole" + 80 * "b"})
+    with pytest.raises(StaleStageError) as caught:
+        begin(tmp_path / "s", inputs={"queries": 80 * "a" + "halves" + 80 * "b"})
+    told = str(caught.value).splitlines()[-1]
+    assert "whole" in told and "halves" in told and "..." in told and len(told) < 200
+
+
 def test_many_differences_are_cut_short(tmp_path):
     begin(tmp_path / "s", config={f"k{i}": "x" * 200 for i in range(9)})
     with pytest.raises(StaleStageError) as caught:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matcher.errors import MatcherError
+from matcher.errors import MatcherError, UsageError
 from matcher.scoring.pair_model import SUREST
 from matcher.storage.sealed import read_sealed, write_sealed
 from matcher.types import PairScores
@@ -159,6 +159,8 @@ def fit(
 
 def looked_at(evidence: Evidence, scorers: Iterable[str]) -> Terms:
     """Evidence, names of scorers -> terms of those that looked at a pair. KeyError if a column is missing, MatcherError if none did."""
+    if isinstance(scorers, str) or not set(scorers := list(scorers)) <= SCORERS.keys() or not scorers:
+        raise UsageError(f"scorers must be some of {', '.join(SCORERS)}, not {scorers!r}")
     chosen = [terms for name, terms in map(SCORERS.__getitem__, scorers) if np.isfinite(evidence[name]).any()]
     if not chosen:
         raise MatcherError(

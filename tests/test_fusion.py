@@ -7,7 +7,7 @@ import pytest
 from sklearn.model_selection import GroupKFold
 
 from matcher.calibration import probability
-from matcher.errors import MatcherError
+from matcher.errors import MatcherError, UsageError
 from matcher.fusion import FOLDS, PROVED, TERMS, Fusion, fit, read_fusion, write_fusion
 from matcher.scoring.sift import NAMES
 from matcher.shipped import shipped
@@ -199,6 +199,13 @@ def test_only_the_named_scorers_get_weight():
     some.evidence["match_count"][:] = np.nan
     with pytest.raises(MatcherError, match="none of match_count looked at these pairs"):
         fit(some, is_copy, seed=0, card={}, scorers=["match_count"])
+
+
+@pytest.mark.parametrize("scorers", ["sift", [], ["sifd"]])
+def test_scorers_that_there_are_not_are_refused(scorers):
+    some, is_copy = labelled()
+    with pytest.raises(UsageError, match="scorers must be some of sift, sub_image, pair_model, match_count, not"):
+        fit(some, is_copy, seed=0, card={}, scorers=scorers)
 
 
 def test_a_model_of_keypoints_does_not_see_the_descriptor():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -43,7 +44,12 @@ def run_shards(
 
 
 def processes_worth(stage: Stage[R], workers: int) -> int:
-    """How many of the workers have so much to do that a process, which takes a second or two to begin, is worth it."""
+    """How many of the workers have so much to do that a process, which takes a second or two to begin, is worth it.
+
+    None where this process may begin no others (those of a multiprocessing.Pool).
+    """
+    if multiprocessing.current_process().daemon:
+        return 0
     return min(workers or available_cores(), len(stage.pending()) // PROCESS_SHARDS)
 
 

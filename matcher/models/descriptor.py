@@ -119,6 +119,9 @@ class Descriptor(Publishable, nn.Module):
     @torch.inference_mode()
     def describe(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pictures (B, size, size, 3) uint8 RGB -> unit vectors (B, dim) float32, computed in eval mode where the model lies."""
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (self.size, self.size, 3):
+            told = f"{pixels.dtype} {pixels.shape}"
+            raise ValueError(f"pictures must be uint8 of shape (rows, {self.size}, {self.size}, 3), got {told}")
         if not len(pixels):
             return np.empty((0, self.dim), dtype=np.float32)
         batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.backbone.mean.device)

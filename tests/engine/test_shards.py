@@ -1,11 +1,13 @@
 """Which engine works is a matter of how, not of what; what it needs is asked for before anything begins."""
 
+import multiprocessing
 import pickle
 from functools import partial
 
 import pytest
 
 from matcher.engine.once import Once
+from matcher.engine.shards import processes_worth
 from matcher.stages import job
 from matcher.stages.job import Job
 from matcher.storage.stage import Stage
@@ -18,6 +20,16 @@ def test_without_ray_one_line_says_what_to_install(monkeypatch, command, tmp_pat
     code, out, err = command("run", "--queries", "q", "--references", "r", "--output", tmp_path / "out", "--engine", "ray")
     assert (code, out) == (2, "") and "the engine ray is not installed: pip install 'matcher[ray]'" in err and err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_process_that_may_begin_no_others_works_on_threads(monkeypatch):
+    class Many:
+        def pending(self):
+            return range(60)
+
+    assert processes_worth(Many(), 2) == 2
+    monkeypatch.setattr(multiprocessing.current_process(), "_config", {"daemon": True})
+    assert processes_worth(Many(), 2) == 0
 
 
 def test_what_is_made_once_travels_unmade():

@@ -139,3 +139,9 @@ def test_names_that_are_nothing():
         Descriptor.from_settings(DescriptorSettings(backbone="no_such_descriptor"))
     with pytest.raises(MatcherError, match="no checkpoint"):
         Descriptor.from_settings(DescriptorSettings(backbone="/no/such/file.safetensors"))
+
+
+@pytest.mark.parametrize("wrong", [pixels(1) / 255, pixels(1) > 9, pixels(1)[:, :16], pixels(1)[0], pixels(1)[..., :1]])
+def test_pixels_of_another_kind_or_size_are_refused(model, wrong):
+    with pytest.raises(ValueError, match=r"pictures must be uint8 of shape \(rows, 32, 32, 3\), got"):
+        model.describe(wrong)

@@ -15,6 +15,7 @@ from matcher import geometry
 from matcher.data.augmentations.augmented import Augmented
 from matcher.data.augmentations.recipe import Recipe
 from matcher.data.photo_bank import PhotoBank
+from matcher.errors import UsageError
 from matcher.storage.aside import check_output, write_aside
 
 COLUMNS, SIDE = 8, 160
@@ -27,6 +28,8 @@ def contact_sheet(recipe: Recipe, bank: PhotoBank, *, rows: int, seed: int, hard
     In red the outline of the source; what is visible of it is tinted green; boxes in yellow (pasted picture), cyan (emoji
     or sticker) and magenta (text block).
     """
+    if rows < 1:
+        raise UsageError(f"rows must be at least 1, not {rows}")
     generator = torch.Generator().manual_seed(seed)
     count = rows * COLUMNS
     drawn = torch.multinomial(bank.weight.cpu(), 2 * count, replacement=True, generator=generator)

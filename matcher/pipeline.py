@@ -8,6 +8,7 @@ from typing import Literal
 
 from matcher.settings import Strategy
 from matcher.stages.job import Job
+from matcher.verb import verb
 
 MYPY = False  # true to type checkers; jsonargparse would run the imports below a TYPE_CHECKING, for one second
 if MYPY:
@@ -19,6 +20,7 @@ Side = Literal["query", "reference"]
 Place = str | PathLike[str]
 
 
+@verb
 def run(
     queries: Place,
     references: Place,
@@ -78,6 +80,7 @@ def run(
         return folder.summary(described_references)
 
 
+@verb
 def add(references: Place, collection: Place, *, strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
     """Pictures -> a collection of references that `run`, `shortlist`, `score` and `report` take, made or made larger.
 
@@ -94,6 +97,7 @@ def add(references: Place, collection: Place, *, strategy: Strategy = Strategy()
     return add_references(references, Path(collection), strategy=strategy, job=job)
 
 
+@verb
 def remove(ids: Place, collection: Place) -> Path:
     """Ids -> the collection without these pictures: searches skip them.
 
@@ -106,6 +110,7 @@ def remove(ids: Place, collection: Place) -> Path:
     return remove_references(ids, Path(collection))
 
 
+@verb
 def describe(images: Place, output: Place, *, side: Side = "reference", strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
     """Pictures -> their keypoints (and descriptors, if the strategy names a descriptor).
 
@@ -121,6 +126,7 @@ def describe(images: Place, output: Place, *, side: Side = "reference", strategy
     return describe_path(images, Path(output), side=side, strategy=strategy, job=job)
 
 
+@verb
 def index(described: Place, output: Place, *, strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
     """Described references -> a searchable index of their keypoints.
 
@@ -135,6 +141,7 @@ def index(described: Place, output: Place, *, strategy: Strategy = Strategy(), j
     return build_index(Path(described), Path(output), strategy=strategy, job=job)
 
 
+@verb
 def shortlist(queries: Place, references: Place, index: Place, output: Place, *, strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
     """Described queries, described references and their index -> candidates.
 
@@ -151,6 +158,7 @@ def shortlist(queries: Place, references: Place, index: Place, output: Place, *,
     return shortlist_pairs(Path(queries), Path(references), Path(index), Path(output), strategy=strategy, job=job).folder
 
 
+@verb
 def score(pairs: Place, queries: Place, references: Place, output: Place, *, strategy: Strategy = Strategy(), job: Job = Job()) -> Path:
     """A list of candidate pairs -> their evidence, in the list's order and with the list's own columns.
 
@@ -168,6 +176,7 @@ def score(pairs: Place, queries: Place, references: Place, output: Place, *, str
     return score_list(pairs, queries, references, Path(output), strategy=strategy, job=job)
 
 
+@verb
 def fuse(pair_scores: Place, output: Place, *, strategy: Strategy = Strategy()) -> Path:
     """Pair scores -> the same with one logit a pair.
 
@@ -181,6 +190,7 @@ def fuse(pair_scores: Place, output: Place, *, strategy: Strategy = Strategy()) 
     return fuse_scores(Path(pair_scores), Path(output), strategy=strategy)
 
 
+@verb
 def calibrate(fused: Place, output: Place, *, strategy: Strategy = Strategy()) -> Path:
     """Fused pair scores -> predictions with probabilities, as Parquet and as CSV in the challenge's format.
 
@@ -194,6 +204,7 @@ def calibrate(fused: Place, output: Place, *, strategy: Strategy = Strategy()) -
     return calibrate_scores(Path(fused), Path(output), strategy=strategy)
 
 
+@verb
 def evaluate(predictions: Place, ground_truth: Place, *, edits: Place | None = None, resamples: int = 1000, seed: int = 0) -> Evaluation:
     """Predictions and the truth -> uAP, recall at precision 0.9, recall at 1 and 10, calibration and location, with intervals.
 
@@ -209,6 +220,7 @@ def evaluate(predictions: Place, ground_truth: Place, *, edits: Place | None = N
     return measure(Path(predictions), Path(ground_truth), edits=Path(edits) if edits is not None else None, resamples=resamples, seed=seed)
 
 
+@verb
 def report(
     predictions: Place,
     queries: Place,
@@ -236,6 +248,7 @@ def report(
     return report_files(predictions, queries, references, Path(output), ground_truth=ground_truth, limit=limit, image_settings=images)
 
 
+@verb
 def compare(query: Place, reference: Place, *, strategy: Strategy = Strategy()) -> Comparison:
     """Two pictures -> is the first an edited copy of the second, which part, how sure, and why.
 

@@ -9,6 +9,7 @@ from matcher.errors import UsageError
 from matcher.pipeline import Place
 from matcher.settings import Strategy
 from matcher.stages.job import Job
+from matcher.verb import verb
 
 MYPY = False  # see pipeline.py
 if MYPY:
@@ -20,6 +21,7 @@ if MYPY:
 ScorerName = Literal["sift", "sub_image", "pair_model", "match_count"]
 
 
+@verb
 def synthesize(
     photos: Place,
     output: Place,
@@ -69,6 +71,7 @@ def synthesize(
     )
 
 
+@verb
 def contact_sheet(
     photos: Place,
     output: Place,
@@ -98,6 +101,7 @@ def contact_sheet(
     return contact_sheet_verb(photos, output, recipe=recipe, rows=rows, seed=seed, hardness=hardness, cache=cache)
 
 
+@verb
 def whiten(descriptor: Place, photos: Place, output: Place, *, size: int | None = None, pictures: int = 4000, seed: int = 0) -> Path:
     """Checkpoint of a trained descriptor -> the same one whose numbers do not vary together.
 
@@ -114,6 +118,7 @@ def whiten(descriptor: Place, photos: Place, output: Place, *, size: int | None 
     return fold_whitening(descriptor, photos, output, size=size, pictures=pictures, seed=seed)
 
 
+@verb
 def make_background(
     photos: Place, output: Place, *, strategy: Strategy = Strategy(), pictures: int = 4000, seed: int = 0, job: Job = Job()
 ) -> Path:
@@ -134,6 +139,7 @@ def make_background(
     return background.make_background(photos, output, strategy=strategy, pictures=pictures, seed=seed, workers=workers)
 
 
+@verb
 def false_links(gallery: int, *, strategy: Strategy = Strategy(), seed: int = 0) -> FalseLinks:
     """How alike strangers get by the strategy's descriptor and background -> above which similarity a false link is how rare.
 
@@ -153,11 +159,13 @@ def false_links(gallery: int, *, strategy: Strategy = Strategy(), seed: int = 0)
     return expect_false_links(background, settings, gallery=gallery, seed=seed)
 
 
+@verb
 def fit_fusion(pair_scores: Place, ground_truth: Place, output: Place, *, scorers: list[ScorerName] | None = None, seed: int = 0) -> Fitted:
     """Labelled pair scores -> the fusion model that `fuse` and `calibrate` use.
 
     Args:
-        pair_scores: the folder that `score` or `run` wrote, on pairs that `synthesize` made; never those of an evaluation
+        pair_scores: the folder that `score` wrote (`pair_scores` in that of a run), on pairs that `synthesize` made, never those
+            of an evaluation
         ground_truth: CSV with query_id,reference_id
         output: JSON file
         scorers: whose evidence counts; null = that of all who looked at these pairs
@@ -168,6 +176,7 @@ def fit_fusion(pair_scores: Place, ground_truth: Place, output: Place, *, scorer
     return fit_on(Path(pair_scores), ground_truth, Path(output), scorers=scorers, seed=seed)
 
 
+@verb
 def ablate(
     queries: Place,
     references: Place,
@@ -200,6 +209,7 @@ def ablate(
     )
 
 
+@verb
 def convert(source: Place, output: Place, *, rows: int = 500_000, strategy: Strategy = Strategy()) -> Path:
     """Predictions and descriptors -> the files of the Image Similarity Challenge 2021, and these -> predictions.
 

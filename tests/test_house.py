@@ -44,7 +44,7 @@ FLOORS = {
     **dict.fromkeys(["shortlist"], 4),
     **dict.fromkeys(["scoring"], 5),
     **dict.fromkeys(["fusion", "calibration"], 6),
-    **dict.fromkeys(["training", "pipeline", "workshop", "stages", "engine", "report", "doctor"], 7),
+    **dict.fromkeys(["training", "pipeline", "workshop", "verb", "stages", "engine", "report", "doctor"], 7),
     **dict.fromkeys(["cli", "demo", "__main__", "__init__"], 8),
 }
 LIGHT = ["matcher", "matcher.pipeline", "matcher.workshop", "matcher.settings", "matcher.cli.main", "matcher.cli.parser", "matcher.doctor"]

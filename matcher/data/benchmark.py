@@ -67,6 +67,9 @@ class BenchmarkSummary:
     families: dict[str, int]
     skipped: int
 
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
     def __str__(self) -> str:
         copies = f"{self.positives:,} of them edited copies" + (f" ({self.several:,} of several references)" if self.several else "")
         skipped = f"\n{self.skipped:,} photos could not be used, see {self.output}/card.json" if self.skipped else ""

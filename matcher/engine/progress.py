@@ -37,7 +37,7 @@ def progress(label: str, total: int, *, done: int = 0) -> Iterator[Callable[[int
     Items of an earlier run count as done but not in the rate. The end is logged only if the block ends well.
     """
     log.info("%s: %d items%s", label, total, f", {done} done before" if done else "")
-    started, shown = time.monotonic(), sys.stderr.isatty()
+    started, shown = time.monotonic(), bool(getattr(sys.stderr, "isatty", bool)())  # there may be none, or a caller's own
     with Bar(
         total=total, initial=done, desc=label, unit="item", bar_format=FORMAT, smoothing=0, leave=False, disable=not shown, file=sys.stderr
     ) as bar:

@@ -38,13 +38,14 @@ class Comparison:
         return float(self.prediction.probability[0])
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain texts, numbers and lists; what is not known is NaN."""
         p = self.prediction
         evidence = {name: float(values[0]) for name, values in p.evidence.items()}
         found = {
-            "frame": p.frame[0],
-            "patch_frame": p.patch_frame[0],
-            "query_covered": p.query_covered[0],
-            "reference_covered": p.reference_covered[0],
+            "frame": p.frame[0].tolist(),
+            "patch_frame": p.patch_frame[0].tolist(),
+            "query_covered": float(p.query_covered[0]),
+            "reference_covered": float(p.reference_covered[0]),
             "flip": bool(p.flip[0]),
         }
         return {"query": self.query, "reference": self.reference, "probability": self.probability, **found, "evidence": evidence}

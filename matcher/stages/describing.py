@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from matcher.engine.shards import run_shards
-from matcher.errors import PASSING, MatcherError
+from matcher.errors import PASSING, ImageError, MatcherError
 from matcher.features import FeatureSet, describe_pictures
 from matcher.images.table import ImageSet, read_images
 from matcher.settings import Strategy
@@ -110,7 +110,8 @@ def fingerprint(images: ImageSet) -> str:
 def refuse(errors: Errors, job: Job) -> None:
     """With ``on_error: raise``, the first bad item ends the run."""
     if job.on_error == "raise" and len(errors):
-        raise MatcherError(f"{errors.path[0]}: {errors.message[0]} ({errors.code[0]}; --on-error skip lists such pictures and goes on)")
+        named = errors.message[0] if errors.path[0] in errors.message[0] else f"{errors.path[0]}: {errors.message[0]}"
+        raise ImageError(errors.code[0], f"{named} ({errors.code[0]}; --on-error skip lists such pictures and goes on)")
 
 
 def warn_of_the_moment(errors: Errors, what: str) -> None:

@@ -29,7 +29,7 @@ class Job:
     engine: Literal["local", "ray"] = "local"
     on_error: Literal["skip", "raise"] = "skip"
     fresh: bool = False
-    cache: str | None = None
+    cache: str | Path | None = None
 
     def __post_init__(self) -> None:
         at_least(self, workers=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ from matcher.settings import Strategy
 from matcher.shipped import shipped
 from matcher.storage.yaml_files import parse_yaml
 
-Part = str | Mapping[str, Any]
+Part = str | PathLike[str] | Mapping[str, Any]
 
 
-def read_strategy(parts: Sequence[Part]) -> Strategy:
-    """Parts -> strategy. A text is a file as ``--config`` takes it, a mapping is what stands under ``strategy`` in one.
+def read_strategy(parts: Part | Sequence[Part]) -> Strategy:
+    """One part, or several -> strategy. A text or path is a file, as of ``--config``, a mapping what stands under ``strategy`` in one.
 
     UsageError with one sentence if a part does not fit, MatcherError if a file cannot be read.
     """
+    parts = [parts] if isinstance(parts, str | PathLike | Mapping) else parts
+    if strange := [part for part in parts if not isinstance(part, str | PathLike | Mapping)]:
+        raise UsageError(f"a strategy is read from files and mappings, not from {strange[0]!r:.60}")
     from argparse import ArgumentError
 
     from jsonargparse import ArgumentParser
@@ -31,7 +35,7 @@ def read_strategy(parts: Sequence[Part]) -> Strategy:
     parser.add_class_arguments(Strategy, "strategy")
     content: dict[str, Any] = {}
     for part in parts:
-        content = merge(content, read_part(part) if isinstance(part, str) else part)
+        content = merge(content, part if isinstance(part, Mapping) else read_part(fspath(part)))
     name = " + ".join(map(str, parts))
     if (fault := find_fault(Strategy, content, "strategy")) is not None:
         raise UsageError(f"{name} is no strategy: {fault.key} {fault.said or 'is no option'}")

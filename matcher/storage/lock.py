@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextvars
 import fcntl
 import logging
 import os
 import threading
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from matcher.errors import MatcherError
@@ -16,11 +18,18 @@ LOCK_NAME = ".lock"
 log = logging.getLogger("matcher")
 
 
-class FolderLock:
-    """The right to write in a folder, as long as this object lives; its file is gone afterwards."""
+class Task:
+    """What one call of a verb works on: its folders are its own, other threads of the process are kept out of them too."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
+    def __init__(self) -> None:
+        self.locks: weakref.WeakSet[FolderLock] = weakref.WeakSet()  # many are let go before
+
+
+class FolderLock:
+    """The right to write in a folder, until it is released or this object ends; its file is gone afterwards."""
+
+    def __init__(self, path: Path, descriptor: int, task: Task | None) -> None:
+        self.path, self.task = path, task
         self.inode = os.fstat(descriptor).st_ino
         self.pid = os.getpid()
         self.release = weakref.finalize(self, release, path, descriptor, self.pid)
@@ -32,15 +41,39 @@ class FolderLock:
 
 _held: weakref.WeakValueDictionary[Path, FolderLock] = weakref.WeakValueDictionary()
 _guard = threading.Lock()
+_task: contextvars.ContextVar[Task | None] = contextvars.ContextVar("task", default=None)
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """A block whose folders are let go at its end, however it ends: a traceback that someone keeps would keep them else.
+
+    Blocks within it, on the same thread, are part of it. Also a decorator.
+    """
+    if _task.get() is not None:
+        yield
+        return
+    task = Task()
+    token = _task.set(task)
+    try:
+        yield
+    finally:
+        _task.reset(token)
+        for lock in list(task.locks):
+            lock.release()
 
 
 def hold(folder: Path) -> FolderLock:
-    """Folder -> its lock; the one this process has already, if it has. MatcherError naming the process that holds it."""
-    path = folder.resolve() / LOCK_NAME
+    """Folder -> its lock; the one this task has already, if it has. MatcherError naming the process that holds it."""
+    path, task = folder.resolve() / LOCK_NAME, _task.get()
     with _guard:
         lock = _held.get(path)
         if lock is None or not lock.still_holds():
-            lock = _held[path] = FolderLock(path, acquire(path))
+            lock = _held[path] = FolderLock(path, acquire(path), task)
+            if task is not None:
+                task.locks.add(lock)
+        elif lock.task is not task:
+            raise MatcherError(f"another thread of this process is working in {folder}: wait until it ends, or choose another output")
         return lock
 
 

@@ -119,11 +119,11 @@ class Descriptor(Publishable, nn.Module):
     @torch.inference_mode()
     def describe(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pictures (B, size, size, 3) uint8 RGB -> unit vectors (B, dim) float32, computed in eval mode where the model lies."""
+        if not len(pixels):
+            return np.empty((0, self.dim), dtype=np.float32)
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (self.size, self.size, 3):
             told = f"{pixels.dtype} {pixels.shape}"
             raise ValueError(f"pictures must be uint8 of shape (rows, {self.size}, {self.size}, 3), got {told}")
-        if not len(pixels):
-            return np.empty((0, self.dim), dtype=np.float32)
         batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.backbone.mean.device)
         with evaluating(self):
             return self(batch.permute(0, 3, 1, 2).float().div_(255)).float().cpu().numpy()

@@ -46,7 +46,7 @@ def run_shards(
 def processes_worth(stage: Stage[R], workers: int) -> int:
     """How many of the workers have so much to do that a process, which takes a second or two to begin, is worth it.
 
-    None where this process may begin no others (those of a multiprocessing.Pool).
+    0 where this process may begin no others (those of a multiprocessing.Pool).
     """
     if multiprocessing.current_process().daemon:
         return 0

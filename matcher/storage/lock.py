@@ -1,4 +1,7 @@
-"""One process works in a stage folder at a time. The system lets go of the lock when the process ends, however it ends."""
+"""One call of a verb works in a stage folder at a time, of all processes and threads.
+
+The system lets go of the lock when the process ends, however it ends.
+"""
 
 from __future__ import annotations
 

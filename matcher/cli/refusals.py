@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
-from inspect import signature
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
-
-import yaml
+from typing import Any
 
 from matcher.cli.allowed import ALLOWED, VARIABLE
+from matcher.cli.keys import known_keys
 from matcher.cli.meant import known_classes, nearest, nearest_config
 from matcher.cli.verbs import POSITIONAL
-from matcher.cli.words import config_files
-from matcher.faults import dataclasses_in, suggest
-from matcher.storage.yaml_files import LONGEST, parse_yaml
+from matcher.cli.words import config_files, content
+from matcher.faults import suggest
 
 WHERE = re.compile(r'(?:Parser key "|argument --)([\w.]+)')
 UNKNOWN = (
@@ -36,12 +32,14 @@ DENIED = re.compile(r"Importing '([^']+)' is not allowed")
 REQUIRED = re.compile(r"the following arguments are required: (.*)")
 
 
-def one_sentence(message: str, function: Callable[..., Any], flags: Sequence[type | None], words: Sequence[str]) -> str:
-    """The parser's message, the verb, the dataclasses that were spread over it, the plain words -> one line."""
+def one_sentence(
+    message: str, function: Callable[..., Any], flags: Sequence[type | None], words: Sequence[str], *, more: Iterable[str] = ()
+) -> str:
+    """The parser's message, the verb, the dataclasses that were spread over it, the plain words, other keys that it takes -> one line."""
     where, message = innermost(message)
     for unknown in filter(None, (pattern.search(message) for pattern in UNKNOWN)):
         key = ".".join(filter(None, (where, unknown.groupdict().get("group"), unknown["key"])))
-        return f"there is no option {key}{in_file(key, words)}{nearest(key, list(known_keys(function, flags)))}"
+        return f"there is no option {key}{in_file(key, words)}{nearest(key, [*known_keys(function, flags), *more])}"
     if empty := [path for path in config_files(words) if Path(path).is_file() and not Path(path).read_bytes().strip()]:
         return f"config {empty[0]} is empty: write differences into it, or leave it out"
     if missing := REQUIRED.search(message):
@@ -78,27 +76,6 @@ def innermost(message: str) -> tuple[str, str]:
     return ".".join(key[1] for key in found), said[: ends.end()] if ends else said
 
 
-def known_keys(function: Callable[..., Any], flags: Sequence[type | None]) -> Iterator[str]:
-    """Every key that the verb takes, with dots: strategy, strategy.images, strategy.images.max_pixels, ..."""
-    for name, parameter in signature(function).parameters.items():
-        if type(parameter.default) in flags:  # its fields are keys of their own
-            continue
-        yield name
-        if is_dataclass(parameter.default):
-            yield from nested_keys(type(parameter.default), f"{name}.")
-    for cls in filter(None, flags):
-        yield from nested_keys(cls, "")
-    yield from ("config", "print_config", "help")
-
-
-def nested_keys(cls: type, prefix: str) -> Iterator[str]:
-    hints = get_type_hints(cls)
-    for field in fields(cls):
-        yield prefix + field.name
-        for inner in dataclasses_in(hints[field.name]):
-            yield from nested_keys(inner, f"{prefix}{field.name}.")
-
-
 def plain_kind(kind: str) -> str:
     """``<class 'int'>`` -> int, ``typing.Literal['a', 'b']`` -> one of 'a', 'b'."""
     for pattern, word in PLAIN:
@@ -112,16 +89,8 @@ def in_file(key: str, words: Sequence[str], value: str | None = None) -> str:
         node = content(path)
         for part in key.split("."):
             nodes = node if isinstance(node, list) else [node]
+            nodes = [*nodes, *(each["init_args"] for each in nodes if isinstance(each, dict) and "init_args" in each)]  # of a class
             node = next((each[part] for each in nodes if isinstance(each, dict) and part in each), Ellipsis)
         if node is not Ellipsis and value in (None, str(node)):
             return f" (in {path})"
     return ""
-
-
-def content(path: str) -> Any:
-    """What a YAML file holds; None if it cannot be read."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return parse_yaml(file.read(LONGEST + 1))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None

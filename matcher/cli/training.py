@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,8 +22,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.multiprocessing.spawn import ProcessException
 
 from matcher.cli.allowed import guard_imports
-from matcher.cli.refusals import content, one_sentence
-from matcher.cli.words import plain_words
+from matcher.cli.keys import class_keys, parameter_keys
+from matcher.cli.refusals import one_sentence
+from matcher.cli.words import content, plain_words
 from matcher.cli.written import refuse_broken
 from matcher.errors import MatcherError, UsageError
 from matcher.storage.aside import remove_temporaries
@@ -200,7 +201,7 @@ def train(verb: str, words: Sequence[str]) -> int:
     try:
         cli = TrainingCLI(words)
     except ArgumentError as error:
-        raise UsageError(one_sentence(str(error), TrainingJob, [TrainingJob], words)) from error
+        raise UsageError(one_sentence(str(error), TrainingJob, [TrainingJob], words, more=own_keys(words))) from error
     except UnpicklingError as error:
         raise MatcherError("the checkpoint of the training holds more than numbers, or is damaged: it is not read; say --fresh") from error
     except ValueError as error:  # a module or data whose own words were wrapped in the parser's
@@ -225,6 +226,13 @@ def train(verb: str, words: Sequence[str]) -> int:
     if verb == "fit" and cli.slices.interrupted:
         raise KeyboardInterrupt
     return 0
+
+
+def own_keys(words: Sequence[str]) -> Iterator[str]:
+    """Plain words -> the keys of the trainer, and of the model and the data that they name."""
+    yield from parameter_keys(Trainer, "trainer.")
+    for part in ("model", "data"):
+        yield from class_keys(part, words)
 
 
 def quieten() -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from matcher.shipped import shipped_names, shipped_room
+from matcher.storage.yaml_files import LONGEST, parse_yaml
 
 TRUTHS = ("true", "false")
 
@@ -48,3 +52,12 @@ def config_files(words: Sequence[str]) -> list[str]:
     """The config files that plain words name, the last first: it is the one that wins."""
     pairs = zip_longest(words, words[1:], fillvalue="")
     return [word.partition("=")[2] or following for word, following in pairs if word.partition("=")[0] == "--config"][::-1]
+
+
+def content(path: str) -> Any:
+    """What a YAML file holds; None if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return parse_yaml(file.read(LONGEST + 1))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None

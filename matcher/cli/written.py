@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
+from matcher.cli.keys import known_keys
 from matcher.cli.meant import nearest
-from matcher.cli.refusals import content, in_file, known_keys
+from matcher.cli.refusals import in_file
 from matcher.cli.verbs import STRATEGY
-from matcher.cli.words import config_files
+from matcher.cli.words import config_files, content
 from matcher.errors import UsageError
 from matcher.faults import find_fault
 from matcher.settings import Strategy

@@ -180,9 +180,12 @@ def test_a_pair_model_predicts_what_the_pipeline_scores(command, photos, tmp_pat
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--data.bach_size", "3"], "there is no option data.bach_size"),
+        (["--data.bach_size", "3"], "there is no option data.bach_size; did you mean data.batch_size? (see"),
+        (["--data.hardnes.start", "3"], "there is no option data.hardnes.start; did you mean data.hardness.start? (see"),
+        (["--model.sise", "3"], "there is no option model.sise; did you mean model.size? (see"),
+        (["--model.optimiser.averge", "3"], "there is no option model.optimiser.averge; did you mean model.optimiser.average? (see"),
         (["--model.loss.temprature", "3"], "temprature"),
-        (["--trainer.max_step", "3"], "there is no option trainer.max_step"),
+        (["--trainer.max_step", "3"], "there is no option trainer.max_step; did you mean trainer.max_steps? (see"),
         (["--model.size", "large"], "model.size must be int"),
         (["--config", "nosuch.yaml"], "nosuch.yaml"),
         (["--model.objective", "Nope"], "model.objective: there is no class Nope (see"),
@@ -201,6 +204,13 @@ def test_a_pair_model_predicts_what_the_pipeline_scores(command, photos, tmp_pat
 def test_what_cannot_be_is_told_in_one_line(command, smoke, words, sentence):
     code, out, err = command("fit", *smoke[0], *words)
     assert code == 2 and not out and sentence in err and err.strip().count("\n") == 0, err
+
+
+def test_a_misspelt_key_of_a_training_is_told_with_its_file(command, smoke, tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text("data: {init_args: {bach_size: 3}}")
+    code, _, err = command("fit", *smoke[0], "--config", config)
+    assert code == 2 and f"there is no option data.bach_size (in {config}); did you mean data.batch_size?" in err
 
 
 def test_what_is_missing_is_named_as_it_is_typed(command):

@@ -118,9 +118,21 @@ def decode(data: bytes, *, settings: ImageSettings, at_least: int | None = None,
         raise ImageError(code, f"{printable(name)}: {sentence}" if name else sentence) from error
 
 
-def load(path: str | os.PathLike[str], *, settings: ImageSettings, at_least: int | None = None) -> NDArray[np.uint8]:
-    """Path -> (H, W, 3) uint8 RGB: ``read_bytes`` and ``decode`` in one; ImageError as there."""
-    return decode(read_bytes(path, settings=settings), settings=settings, at_least=at_least, name=os.fspath(path))
+def load(
+    path: str | os.PathLike[str], *, settings: ImageSettings, at_least: int | None = None, key: str | None = None
+) -> NDArray[np.uint8]:
+    """Path -> (H, W, 3) uint8 RGB: ``read_bytes`` and ``decode`` in one; ImageError as there, and if its bytes have another ``key``."""
+    data = read_bytes(path, settings=settings)
+    if key is not None:
+        check_unchanged(path, content_key(data), key)
+    return decode(data, settings=settings, at_least=at_least, name=os.fspath(path))
+
+
+def check_unchanged(path: str | os.PathLike[str], now: str, key: str) -> None:
+    """A file, the key of its bytes now and when it was described -> ImageError if they differ: what is known is of another picture."""
+    if now != key:
+        told = "has changed since it was described: describe the pictures again (in a collection: remove it, then add it)"
+        raise ImageError("changed", f"{printable(os.fspath(path))} {told}")
 
 
 def content_key(data: bytes) -> str:

@@ -20,7 +20,7 @@ from matcher.describe import batches
 from matcher.errors import ImageError
 from matcher.features import DAMAGED, write_kept
 from matcher.geometry import Array, to_box
-from matcher.images.decode import content_key, decode, read_bytes
+from matcher.images.decode import load
 from matcher.settings import ImageSettings
 from matcher.views.render import Pixels, render
 
@@ -104,10 +104,7 @@ class EncodedViews:
 
     def decode(self, view: View) -> Pixels:
         """A view -> its whole picture. ImageError, also if the file is no longer the one that was described."""
-        data = read_bytes(view.path, settings=self.image_settings)
-        if content_key(data) != view.file_key:
-            raise ImageError("changed", f"{view.path} has changed since it was described: describe the pictures again")
-        return decode(data, settings=self.image_settings, at_least=self.detail(view), name=view.path)
+        return load(view.path, settings=self.image_settings, at_least=self.detail(view), key=view.file_key)
 
     def recall(self, key: str) -> Cached | None:
         """What is kept under a key, in memory or in the folder; None if nothing is, or the file is damaged."""

@@ -36,7 +36,7 @@ def could_be_untouched(query: Pictures, reference: Pictures) -> bool:
 def is_untouched(query: NDArray[np.uint8], reference: NDArray[np.uint8]) -> bool:
     """RGB (H, W, 3) of pictures that could be untouched -> whether one is the whole other one, saved again or resized.
 
-    Blank pages of one colour are all the same picture: of them nobody can say more.
+    Blank pages of one colour and shape are all the same picture: of them nobody can say more.
     """
     first, second = bring_together(query, reference)
     window = int(np.clip(min(first.shape[:2]) // 6, 2, WINDOW))

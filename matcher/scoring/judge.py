@@ -21,7 +21,7 @@ from matcher.scoring import counts, pair_model, sift
 from matcher.scoring.identical import LONGEST, could_be_untouched, is_identical, is_untouched
 from matcher.scoring.nearest import BothImages, choose_device, nearest_two
 from matcher.scoring.pair_model import Finding, PairJudge, view_pairs
-from matcher.scoring.second_look import SecondLook, leaves_doubt
+from matcher.scoring.second_look import File, SecondLook, leaves_doubt
 from matcher.scoring.sub_image import SubImage
 from matcher.settings import Strategy
 from matcher.shortlist.similarity import PairSimilarity
@@ -72,8 +72,8 @@ class Judge:
         voters = strategy.shortlist.again.query if strategy.shortlist.again else None
         self.second_look = SecondLook(again, voters=voters, image_settings=strategy.images, cache=cache) if again else None
 
-    def decode(self, path: str) -> NDArray[np.uint8]:
-        return load(path, settings=self.strategy.images, at_least=2 * self.side)
+    def decode(self, path: str, key: str) -> NDArray[np.uint8]:
+        return load(path, settings=self.strategy.images, at_least=2 * self.side, key=key)
 
     def judge(self, pairs: Sequence[Pair], voted: Collection[Pair] = ()) -> dict[Pair, Verdict | ImageError]:
         """Pairs, and those of them that a second vote found -> what is found about each; a bad picture is an error in its place."""
@@ -136,13 +136,13 @@ class Judge:
         evidence = dict.fromkeys(NAMES, np.nan) | {"identical": float(is_identical(first, second)), "untouched": 0.0}
         if self.sub_image is not None:
             evidence["descriptor_similarity"] = self.sub_image.compare(str(first.id[0]), str(second.id[0]))
-        paths = str(first.path[0]), str(second.path[0])
+        files = file_of(first), file_of(second)
         if could_be_untouched(first, second):
-            large = (load(path, settings=self.strategy.images, at_least=LONGEST) for path in paths)
+            large = (load(path, settings=self.strategy.images, at_least=LONGEST, key=key) for path, key in files)
             evidence["untouched"] = float(is_untouched(*large))
         frame = identity() if evidence["identical"] or evidence["untouched"] else None
         if self.settings is not None and keypoints:
-            found, where = self.match(self.features(query), self.references.features(reference), near, paths, voted)
+            found, where = self.match(self.features(query), self.references.features(reference), near, files, voted)
             evidence |= found
             frame = frame if frame is not None else where
         if (counting := self.strategy.scorers.match_count) is not None and keypoints:
@@ -150,11 +150,11 @@ class Judge:
         return Verdict(evidence, frame)
 
     def match(
-        self, query: LocalFeatures, reference: LocalFeatures, near: BothImages | None, paths: tuple[str, str], voted: bool
+        self, query: LocalFeatures, reference: LocalFeatures, near: BothImages | None, files: tuple[File, File], voted: bool
     ) -> tuple[dict[str, float], Array | None]:
-        """Keypoints of a pair and the paths of its pictures -> evidence and frame, of a second look where the first left doubt."""
+        """Keypoints of a pair and the files of its pictures -> evidence and frame, of a second look where the first left doubt."""
         assert self.settings is not None
-        verify = partial(sift.judge, images=(lambda: self.picture(paths[0]), lambda: self.picture(paths[1])), settings=self.settings)
+        verify = partial(sift.judge, images=(lambda: self.picture(*files[0]), lambda: self.picture(*files[1])), settings=self.settings)
         first = verify(query, reference, near)
         if self.second_look is None:
             return first
@@ -162,7 +162,7 @@ class Judge:
         def look(here: LocalFeatures, there: LocalFeatures) -> tuple[dict[str, float], Array | None]:
             return verify(here, there, nearest_two(here, [there], self.device)[0])
 
-        return self.second_look.improve(first, paths, look, voted=voted)
+        return self.second_look.improve(first, files, look, voted=voted)
 
     def looks(self, query: int) -> list[LocalFeatures]:
         """Row of the queries -> the keypoints of the whole picture, and those of its crop, if it has one."""
@@ -184,6 +184,10 @@ def add(verdict: Verdict | ImageError, learned: Finding | ImageError) -> Verdict
     if isinstance(learned, ImageError):
         return learned
     return Verdict(verdict.evidence | learned.evidence, learned.frame if verdict.frame is None else verdict.frame, learned.frame)
+
+
+def file_of(row: Pictures) -> File:
+    return str(row.path[0]), str(row.file_key[0])
 
 
 def row_of(pictures: Pictures, number: int) -> Pictures:

@@ -16,10 +16,12 @@ import numpy as np
 
 from matcher.features import describe_picture
 from matcher.geometry import Array
+from matcher.images.decode import check_unchanged
 from matcher.models.sift import LocalFeatures
 from matcher.settings import Doubt, ImageSettings, SecondLookSettings, SiftSettings
 
 PICTURES = 128  # whose keypoints are kept at hand
+File = tuple[str, str]  # path of a picture, and the key of its bytes when it was described
 Found = tuple[dict[str, float], Array | None]  # evidence of keypoints, and the frame
 
 
@@ -36,19 +38,21 @@ class SecondLook:
         sides = settings.query, settings.reference, voters or settings.query
         self.of_query, self.of_reference, self.of_voter = (self.finder(side) for side in sides)
 
-    def finder(self, settings: SiftSettings) -> Callable[[str], LocalFeatures]:
-        """Path -> keypoints of the picture. ImageError."""
+    def finder(self, settings: SiftSettings) -> Callable[[str, str], LocalFeatures]:
+        """Path and key -> keypoints of the picture. ImageError."""
 
         @lru_cache(maxsize=PICTURES)
-        def find(path: str) -> LocalFeatures:
-            return describe_picture(path, settings, image_settings=self.images, cache=self.cache)[1]
+        def find(path: str, key: str) -> LocalFeatures:
+            row, features = describe_picture(path, settings, image_settings=self.images, cache=self.cache)
+            check_unchanged(path, row["file_key"], key)
+            return features
 
         return find
 
     def improve(
-        self, first: Found, paths: tuple[str, str], verify: Callable[[LocalFeatures, LocalFeatures], Found], *, voted: bool = False
+        self, first: Found, files: tuple[File, File], verify: Callable[[LocalFeatures, LocalFeatures], Found], *, voted: bool = False
     ) -> Found:
-        """What the first look found, and the pictures' paths -> what counts: the second look, unless less of the pixels agrees with it.
+        """What the first look found, and the pictures' files -> what counts: the second look, unless less of the pixels agrees with it.
 
         ``voted``: a second vote found the pair.
         """
@@ -56,7 +60,7 @@ class SecondLook:
         if not leaves_doubt(first[0], doubt):
             return first
         query = self.of_voter if voted else self.of_query
-        second = verify(query(paths[0]), self.of_reference(paths[1]))
+        second = verify(query(*files[0]), self.of_reference(*files[1]))
         return second if agreeing(second[0]) >= agreeing(first[0]) else first
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from matcher.errors import ImageError
 from matcher.features import FeatureSet, describe_picture
+from matcher.images.decode import check_unchanged
 from matcher.index import Index
 from matcher.index_shards import IndexShards
 from matcher.models.sift import LocalFeatures
@@ -57,7 +58,10 @@ def vote_again(
         found: dict[int, LocalFeatures] = {}
         for n in rows[start : start + TOGETHER]:
             try:
-                found[n] = describe_picture(queries.pictures.path[n], wanted, image_settings=image_settings, cache=cache)[1]
+                path, key = queries.pictures.path[n], queries.pictures.file_key[n]
+                row, features = describe_picture(path, wanted, image_settings=image_settings, cache=cache)
+                check_unchanged(path, row["file_key"], key)
+                found[n] = features
             except ImageError as error:
                 yield n, error
         for n, (elected, support) in zip(found, vote_all(found.values(), references, index, voting), strict=True):

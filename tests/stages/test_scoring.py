@@ -197,6 +197,34 @@ def test_scores_begin_anew_over_their_own_list_of_errors(score, command, finishe
     assert code == 0, complaint
 
 
+def test_a_picture_that_is_another_one_by_now_is_no_evidence(library, command, tmp_path):
+    """Keypoints of one picture and pixels of another would be mixed else, and the probability be that of neither."""
+    sides = [tmp_path / "queries", tmp_path / "references"]
+    for side, names in zip(sides, (("cropped.jpg", "turned.jpg"), ("astronaut.png", "coffee.png")), strict=True):
+        side.mkdir()
+        for name in names:
+            (side / name).write_bytes((getattr(library, side.name) / name).read_bytes())
+        command(
+            "describe",
+            *KEYPOINTS,
+            "--images",
+            side,
+            "--side",
+            "query" if side == sides[0] else "reference",
+            "--output",
+            tmp_path / side.name[0],
+        )
+    (sides[1] / "coffee.png").write_bytes((sides[1] / "astronaut.png").read_bytes())
+    (tmp_path / "pairs.csv").write_text("query_id,reference_id\ncropped,astronaut\nturned,coffee\n")
+    words = ("--queries", tmp_path / "q", "--references", tmp_path / "r", "--output", tmp_path / "scored")
+    code, _, complaint = command("score", *KEYPOINTS, "--pairs", tmp_path / "pairs.csv", *words)
+    assert code == 0, complaint
+    stage = Stage.load(tmp_path / "scored", PairScores)
+    errors = stage.errors()
+    assert errors.code.tolist() == ["changed"] and "coffee.png has changed since it was described" in errors.message[0]
+    assert np.isfinite(stage.read().evidence["sift_support"]).tolist() == [True, False]
+
+
 def test_a_list_without_rows(score, command, tmp_path):
     (tmp_path / "pairs.csv").write_text("query_id,reference_id\n")
     code, _, complaint = score(tmp_path / "pairs.csv")

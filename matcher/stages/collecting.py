@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -24,9 +25,9 @@ from matcher.stages.collection import DESCRIPTORS, INDEX, KEYPOINTS, PICTURES, C
 from matcher.stages.describing import ERRORS, describe_set
 from matcher.stages.descriptors import descriptor_config
 from matcher.stages.job import Job
-from matcher.storage.aside import remove_temporaries
+from matcher.storage.aside import TEMPORARY, remove_temporaries
 from matcher.storage.columns import from_arrow
-from matcher.storage.lock import FolderLock, hold
+from matcher.storage.lock import LOCK_NAME, FolderLock, hold
 from matcher.storage.records import write_record
 from matcher.storage.stage import Stage
 from matcher.storage.tables import read_table
@@ -35,6 +36,7 @@ from matcher.types import Descriptors, Errors, Keypoints, Pictures
 Place = str | PathLike[str]
 MOST = 50_000  # pictures of a shard: about 2.5 GB of keypoints, which are in memory while their index is made
 GROWN = 4  # times as many lists as the last shard has: then a shard learns its own
+SHARD_NAME = re.compile(r"\d{5,}")
 STAGES = ("pictures", "keypoints", "descriptors")  # of a shard in the making
 log = logging.getLogger("matcher")
 
@@ -44,6 +46,7 @@ def add_references(place: Place, folder: Path, *, strategy: Strategy, job: Job) 
 
     MatcherError, and nothing added, if an id is there with another file, or another process changes the collection.
     """
+    refuse_full(folder)
     lock, config = hold_folder(folder), collection_config(strategy)
     collection = Collection.read(folder) if is_collection(folder) else Collection(folder, config, [])
     collection.refuse_other(config)
@@ -84,6 +87,14 @@ def remove_references(ids: Place, folder: Path) -> Path:
         shutil.rmtree(folder / shard.folder, ignore_errors=True)
     del lock
     return folder
+
+
+def refuse_full(folder: Path) -> None:
+    """MatcherError if a folder that is no collection holds anything but shards in the making: its pictures would not be seen any more."""
+    if folder.is_dir() and not is_collection(folder):
+        names = sorted(entry.name for entry in folder.iterdir() if entry.name != LOCK_NAME)
+        if strangers := [name for name in names if not (SHARD_NAME.fullmatch(name) or TEMPORARY.fullmatch(name))]:
+            raise MatcherError(f"{folder} is no collection and holds {strangers[0]!r} ({len(strangers)} such): name another --collection")
 
 
 def hold_folder(folder: Path) -> FolderLock:

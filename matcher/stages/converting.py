@@ -12,6 +12,7 @@ from matcher.settings import Strategy
 from matcher.shortlist.similarity import compare_views
 from matcher.stages.describing import load_described
 from matcher.stages.descriptors import Side, descriptor_of, load_descriptors
+from matcher.storage.aside import refuse_inputs
 from matcher.storage.hdf5 import Vectors, read_vectors, write_vectors
 from matcher.types import Descriptors, Float
 from matcher.views.choose import choose
@@ -27,6 +28,7 @@ def convert_file(source: Path, output: Path, *, rows: int, strategy: Strategy) -
         raise UsageError(f"rows must be at least 1, not {rows}")
     if not source.exists():
         raise MatcherError(f"there is no file or folder {source}")
+    refuse_inputs(output, source)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix.lower() in HDF5 and source.is_dir():
         write_vectors(output, *described_vectors(source, strategy))

@@ -54,7 +54,7 @@ def fit_on(pair_scores: Path, ground_truth: str | PathLike[str], output: Path, *
     Left out are identical pictures, which teach nothing, and strangers that share their pixels: collections of photographs
     repeat themselves, and such a pair is a copy that the truth does not know of.
     """
-    check_output(output, ".json")
+    check_output(output, ".json", ground_truth)
     scores = Stage.load(pair_scores, PairScores).read()
     if not len(scores):
         raise MatcherError(f"{pair_scores} holds no pairs: there is nothing to fit a fusion model on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from matcher.types import PairScores
 
 LOGIT = "logit"  # the column that fuse adds
 FUSION = "fusion"  # the model that it added it by
+HEADER = b"query_id,reference_id,score"  # of the CSV
 
 
 def fuse_scores(pair_scores: Path, output: Path, *, strategy: Strategy) -> Path:
@@ -49,7 +51,8 @@ def calibrate_scores(fused: Path, output: Path, *, strategy: Strategy) -> Path:
     """
     if output.suffix.lower() != ".parquet":
         raise UsageError(f"--output {output} must end in .parquet: the CSV is written beside it, as {output.with_suffix('.csv').name}")
-    check_output(output, ".parquet")
+    check_output(output, ".parquet", fused)
+    check_csv(csv := output.with_suffix(".csv"))
     scores, table = read_record(fused, PairScores), read_extra(fused)
     if LOGIT not in table.column_names:
         raise MatcherError(f"{fused} has no column {LOGIT!r}: make it with `matcher fuse`")
@@ -59,8 +62,15 @@ def calibrate_scores(fused: Path, output: Path, *, strategy: Strategy) -> Path:
     predictions = predict(scores, logit, fusion, answers=strategy.answers)
     own = table.drop_columns([LOGIT]).take(pa.array(likeliest_first(scores, logit, fusion, answers=strategy.answers))).combine_chunks()
     write_record(output, predictions, extra={name: own.column(name) for name in own.column_names})
-    write_predictions_csv(output.with_suffix(".csv"), predictions.query_id, predictions.reference_id, predictions.score)
+    write_predictions_csv(csv, predictions.query_id, predictions.reference_id, predictions.score)
     return output
+
+
+def check_csv(path: Path) -> None:
+    """UsageError if a file lies where predictions will be written, unnamed by the user, and holds something else."""
+    with suppress(FileNotFoundError, OSError), path.open("rb") as file:
+        if file.read(len(HEADER)) != HEADER:
+            raise UsageError(f"{path} holds no predictions, and would be replaced: move it, or choose another --output")
 
 
 def load_fusion(strategy: Strategy) -> Fusion:

@@ -16,20 +16,28 @@ from matcher.errors import MatcherError, UsageError
 TEMPORARY = re.compile(r"\.aside-[0-9a-f]{16}\.tmp")
 
 
-def check_output(output: str | os.PathLike[str], ending: str) -> None:
-    """A file that a verb will write, and how its name must end -> its folder, made; before any work.
+def check_output(output: str | os.PathLike[str], ending: str, *inputs: str | os.PathLike[str]) -> None:
+    """A file that a verb will write, how its name must end, and files it is made from -> its folder, made; before any work.
 
-    UsageError if the name ends otherwise, MatcherError if there can be no such folder.
+    UsageError if the name ends otherwise or it is one of these files, MatcherError if there can be no such folder.
     """
     path = Path(output)
     if path.suffix != ending:
         raise UsageError(f"--output {path} must end in {ending}")
+    refuse_inputs(path, *inputs)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MatcherError(f"cannot make the folder {path.parent}: {error.strerror or error}; choose another --output") from error
     if not os.access(path.parent, os.W_OK):
         raise MatcherError(f"the folder {path.parent} may not be written to; choose another --output")
+
+
+def refuse_inputs(output: Path, *inputs: str | os.PathLike[str]) -> None:
+    """UsageError if the file is one of the inputs, which it would replace."""
+    for given in map(Path, inputs):
+        if output.exists() and given.exists() and output.samefile(given):
+            raise UsageError(f"--output {output} would replace what it is made from: choose another --output")
 
 
 @contextmanager

@@ -71,7 +71,7 @@ class Stage(Generic[R]):
         remove_temporaries(path)
         found = read_manifest(path)
         if found is None:
-            if strangers := shard_files(path):
+            if strangers := sorted(entry.name for entry in path.iterdir() if entry.name != LOCK_NAME):
                 raise MatcherError(f"{path} has no {MANIFEST_NAME} but holds {told(strangers)}: move them away, or choose another --output")
             write_manifest(path, wanted)
             return cls(path, kind, wanted, lock)

@@ -34,7 +34,7 @@ def whiten(
     ``size``: side in pixels of the pictures that it takes from now on; null = as in training.
     MatcherError if the descriptor has no head of its own, or there are fewer photographs than twice its numbers.
     """
-    check_output(output, SUFFIX)
+    check_output(output, SUFFIX, descriptor)
     model = checkpoint.load(Path(descriptor), kind="Descriptor")
     assert isinstance(model, Descriptor)
     trained_at, model = model.size, model if size is None else model.at_size(size)

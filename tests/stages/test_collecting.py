@@ -169,6 +169,16 @@ def test_what_is_there_is_left_and_what_clashes_is_refused(library, files, table
     assert {path: path.stat().st_mtime_ns for path in sorted(collected.rglob("*")) if path.is_file()} == before
 
 
+def test_a_folder_of_pictures_becomes_no_collection(files, table, tmp_path, job, command):
+    """A run would search the collection and no longer see the pictures."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "mine.png").write_bytes(files[0].read_bytes())
+    with pytest.raises(MatcherError, match=r"photos is no collection and holds 'mine\.png' \(1 such\): name another --collection"):
+        add(table(files[:2]), photos, strategy=strategy_of(), job=job)
+    assert [path.name for path in photos.iterdir()] == ["mine.png"]
+
+
 def test_bad_pictures_are_listed_and_tried_again(files, tmp_path, job, caplog):
     folder = tmp_path / "photos"
     folder.mkdir()

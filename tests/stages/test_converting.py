@@ -138,5 +138,8 @@ def test_what_is_no_conversion_is_refused(made, tmp_path, command):
         workshop.convert(tmp_path / "none.parquet", tmp_path / "a.csv")
     code, _, complaint = command("convert", tmp_path / "none.h5", tmp_path / "a.csv")
     assert code == 1 and "there is no file" in complaint
+    (tmp_path / "own.csv").write_bytes((folder / "out" / "predictions.csv").read_bytes())
+    with pytest.raises(UsageError, match=r"own\.csv would replace what it is made from"):
+        workshop.convert(tmp_path / "own.csv", tmp_path / "own.csv")
     with pytest.raises(UsageError, match="rows must be at least 1"):
         workshop.convert(folder / "out" / "predictions.parquet", tmp_path / "a.csv", rows=0)

@@ -100,6 +100,18 @@ def test_calibrate_writes_parquet_and_nothing_over_it(finished, command, tmp_pat
     assert code == 2 and "must end in .parquet" in complaint and not list(tmp_path.iterdir())
 
 
+def test_calibrate_replaces_predictions_and_nothing_else(finished, command, tmp_path):
+    fused, words = tmp_path / "fused.parquet", ("calibrate", "--strategy.fusion", "keypoints", "--fused")
+    fused.write_bytes((finished[0] / "fused.parquet").read_bytes())
+    code, _, complaint = command(*words, fused, "--output", fused)
+    assert code == 2 and "would replace what it is made from" in complaint
+    (tmp_path / "truth.csv").write_text("query_id,reference_id\n1,2\n")
+    code, _, complaint = command(*words, fused, "--output", tmp_path / "truth.parquet")
+    assert code == 2 and f"{tmp_path / 'truth.csv'} holds no predictions, and would be replaced" in complaint
+    assert (tmp_path / "truth.csv").read_text() == "query_id,reference_id\n1,2\n" and not (tmp_path / "truth.parquet").exists()
+    assert [command(*words, fused, "--output", tmp_path / "out.parquet")[0] for _ in range(2)] == [0, 0]
+
+
 def test_calibrate_wants_fused_scores(finished, command, tmp_path):
     part = finished[0] / "pair_scores" / "part-00000.parquet"
     code, _, complaint = command("calibrate", "--fused", part, "--output", tmp_path / "out.parquet")

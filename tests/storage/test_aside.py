@@ -12,6 +12,15 @@ def test_a_file_of_another_kind_is_refused_before_any_work(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["new"]
 
 
+def test_so_is_a_file_that_is_read(tmp_path):
+    (tmp_path / "a.json").write_text("")
+    (tmp_path / "link.json").symlink_to("a.json")
+    for name in ("a.json", "link.json"):
+        with pytest.raises(UsageError, match=r"--output .*a\.json would replace what it is made from: choose another"):
+            check_output(tmp_path / "a.json", ".json", tmp_path / "not there.json", tmp_path / name)
+    check_output(tmp_path / "b.json", ".json", tmp_path / "a.json")
+
+
 def test_so_is_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MatcherError, match=r"cannot make the folder .*; choose another --output"):
@@ -23,6 +32,8 @@ def test_so_is_a_folder_that_cannot_be(tmp_path):
     [
         ("background", ["--photos", "/nowhere"], ".safetensors"),
         ("whiten", ["--descriptor", "/nowhere", "--photos", "/nowhere"], ".safetensors"),
+        ("report", ["--predictions", "/nowhere", "--queries", "/nowhere", "--references", "/nowhere"], ".html"),
+        ("contact_sheet", ["--photos", "/nowhere"], ".png"),
         ("fuse", ["--pair_scores", "/nowhere"], ".parquet"),
         ("fit_fusion", ["--pair_scores", "/nowhere", "--ground_truth", "/nowhere"], ".json"),
     ],

@@ -168,6 +168,13 @@ def test_parts_that_no_stage_wrote_are_left_alone(fresh, tmp_path):
     assert list(contents(tmp_path)) == ["manifest.json", "part-00000.parquet"]
 
 
+def test_no_stage_is_begun_among_other_files(tmp_path):
+    (tmp_path / "holiday.jpg").write_text("a picture")
+    with pytest.raises(MatcherError, match=r"has no manifest\.json but holds holiday\.jpg: move them away, or choose another --output"):
+        begin(tmp_path)
+    assert list(contents(tmp_path)) == ["holiday.jpg"]
+
+
 def test_load_refuses_what_is_not_there_or_not_finished(tmp_path):
     with pytest.raises(MatcherError, match="none is not there: give the folder that"):
         Stage.load(tmp_path / "none", PairScores)

@@ -88,6 +88,8 @@ def contact_sheet_verb(
         cache: folder in which decoded photos are kept for the next time
     """
     check_output(output, ".png")
+    if Path(output).exists() and Path(photos).resolve() in Path(output).resolve().parents:
+        raise UsageError(f"--output {output} is there, among the photos, and would be replaced: choose another --output")
     sheet = contact_sheet(Recipe.load(recipe), PhotoBank.load(photos, side=SIDE, cache=cache), rows=rows, seed=seed, hardness=hardness)
     with write_aside(output) as file:
         Image.fromarray(sheet).save(file, format="PNG")

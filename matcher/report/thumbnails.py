@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from matcher.errors import ImageError
-from matcher.images.decode import load
+from matcher.images.decode import decode, read_bytes
+from matcher.images.files import printable
 from matcher.images.table import ImageSet
 from matcher.settings import ImageSettings
 
@@ -36,19 +37,22 @@ class Thumbnail:
 
 def make_thumbnails(images: ImageSet, ids: Iterable[str], *, settings: ImageSettings) -> dict[str, Thumbnail]:
     """Ids -> one thumbnail for each, made on all cores; a picture that cannot be read gives its reason, never an error."""
-    paths = dict(zip(images.id.tolist(), images.path.tolist(), strict=True))
+    files = {id_: (path, size) for id_, path, size in zip(images.id.tolist(), images.path.tolist(), images.bytes.tolist(), strict=True)}
     wanted = sorted(set(ids))
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        made = pool.map(lambda id_: make_thumbnail(paths.get(id_), settings=settings), wanted)
+        made = pool.map(lambda id_: make_thumbnail(*files.get(id_, (None, 0)), settings=settings), wanted)
         return dict(zip(wanted, made, strict=True))
 
 
-def make_thumbnail(path: str | None, *, settings: ImageSettings) -> Thumbnail:
-    """A path (None = the id is not in the image set) -> its thumbnail."""
+def make_thumbnail(path: str | None, size: int, *, settings: ImageSettings) -> Thumbnail:
+    """A path (None = the id is not in the image set), and the bytes that the file had when it was listed -> its thumbnail."""
     if path is None:
         return Thumbnail("", reason="this id is not among the pictures that were given")
     try:
-        return encode(path, load(path, settings=settings, at_least=LONG_SIDE))
+        data = read_bytes(path, settings=settings)
+        if size not in (0, len(data)):
+            return Thumbnail(path, reason=f"{printable(path)} has changed since it was listed: this is not the picture that was judged")
+        return encode(path, decode(data, settings=settings, at_least=LONG_SIDE, name=path))
     except (ImageError, OSError) as error:
         return Thumbnail(path, reason=str(error))
 

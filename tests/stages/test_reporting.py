@@ -2,7 +2,7 @@
 
 import shutil
 
-from matcher.pipeline import run
+from matcher.pipeline import report, run
 from matcher.settings import ImageSettings, Strategy
 from matcher.stages.job import Job
 
@@ -19,6 +19,23 @@ def test_from_pictures_and_from_described_folders(finished, library, command, tm
     assert (tmp_path / "pictures.html").read_bytes() == (tmp_path / "described.html").read_bytes()
     page = (tmp_path / "pictures.html").read_text("utf-8")
     assert all(id_ in page for id_ in library.truth) and "data:image" in page
+
+
+def test_what_could_not_be_used_is_counted_and_what_changed_is_not_drawn(library, tmp_path):
+    queries = tmp_path / "queries"
+    queries.mkdir()
+    for name in ("cropped.jpg", "turned.jpg"):
+        shutil.copy(library.queries / name, queries)
+    (queries / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    run(queries, library.references, tmp_path / "out", job=Job(workers=1))
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    told = [f"<dt>{name}</dt><dd>{count}</dd>" for name, count in (("queries", 2), ("references", 12), ("could not be used", 1))]
+    assert all(fact in "".join(page.split("\n")).replace("  ", "") for fact in told), page[:3000]
+    shutil.copy(library.queries / "re-saved.jpg", queries / "cropped.jpg")
+    sides = tmp_path / "out" / "queries", tmp_path / "out" / "references"
+    report(tmp_path / "out" / "predictions.parquet", *sides, tmp_path / "again.html")
+    page = (tmp_path / "again.html").read_text("utf-8")
+    assert "cropped.jpg has changed since it was listed" in page and "turned.jpg has changed" not in page
 
 
 def test_with_the_truth_it_tells_right_from_wrong(finished, library, command, tmp_path):

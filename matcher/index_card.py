@@ -70,9 +70,12 @@ def check_same_maker(found: str, expected: str, what: str) -> None:
     if found != expected:
         was, now = (dict(SETTING.findall(text)) for text in (found, expected))
         changed = [f"{name}: was {was.get(name)}, now {now.get(name)}" for name in {**was, **now} if was.get(name) != now.get(name)]
-        same_rows = found.split(" ")[0] == expected.split(" ")[0]
-        maker = f"with other settings ({', '.join(changed)})" if changed and same_rows else f"by {found}, not by {expected}"
-        raise StaleStageError(f"{what} was made {maker}: build it again with this model and config")
+        settings = [f"with other settings ({', '.join(changed)})"] if changed else []
+        if was and now:  # what stands before the settings tells the rows: of which pictures, found how
+            rows = ["from other pictures, or from keypoints of other settings"] if found.split(" ")[0] != expected.split(" ")[0] else []
+        else:
+            rows = [f"by {found}, not by {expected}"]
+        raise StaleStageError(f"{what} was made {' and '.join([*rows, *settings])}: build it again")
 
 
 def write_card(folder: Path, card: Card, *, rows: int, files: Sequence[str]) -> None:

@@ -28,7 +28,10 @@ EXACT = 2**53  # up to here a float64 holds every whole number
 def list_csv(place: str, side: str) -> Listing:
     """A CSV table in UTF-8 (BOM, CRLF and quoted line breaks allowed) -> its pictures. All columns are text: "007" stays "007"."""
     with open(place, "rb") as file:
-        text = file.read().decode("utf-8-sig", "surrogateescape")
+        data = file.read()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise MatcherError(f"{printable(place)}: this table is in UTF-16; save it as CSV in UTF-8")
+    text = data.decode("utf-8-sig", "surrogateescape")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, lines = [], []
     try:

@@ -120,6 +120,8 @@ def list_any(place: str, *, side: str) -> Listing:
     suffix = os.path.splitext(place)[1].lower()
     if os.path.isdir(place):
         return list_folder(place)
+    if not place:
+        raise MatcherError(f"the path of the {side} is empty: name a folder, a glob, a list file, a table, or a picture")
     if not os.path.lexists(place):
         if is_glob(place):
             return list_glob(place)

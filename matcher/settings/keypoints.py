@@ -111,3 +111,5 @@ class SiftScorerSettings:
 
     def __post_init__(self) -> None:
         at_least(self, ratio=0, matches=1, tolerance=0, agreement_side=16)
+        if self.ratio > 1:
+            raise UsageError(f"ratio must be at most 1, at which every nearest keypoint is a match; it is {self.ratio:g}")

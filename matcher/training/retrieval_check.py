@@ -166,7 +166,8 @@ class RetrievalCheck(Callback):
         else:
             found = self.made[seed].measure(model, per_query=self.per_query, nearest=self.nearest)
         pl_module.log_dict({prefix + name: value for name, value in found.items()}, rank_zero_only=True)
-        log.info("step %d: %s", trainer.global_step, ", ".join(f"{prefix}{name} {value:.3f}" for name, value in found.items()))
+        at = f"step {trainer.global_step}: " if trainer.state.fn == "fit" else ""
+        log.info("%s%s", at, ", ".join(f"{prefix}{name} {value:.3f}" for name, value in found.items()))
 
     def make(self, trainer: Trainer, seed: int) -> SmallBenchmark:
         """The benchmark of the data module's held-out photos; made once, then read from the cache."""

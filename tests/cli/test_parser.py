@@ -228,6 +228,7 @@ def test_bad_config_files_are_named(tmp_path):
         (["scorers.pair_model.sure=-3"], "strategy.scorers.pair_model: sure and doubt exclude each other"),
         (["scorers.sift.agin", "{}"], "there is no option strategy.scorers.sift.agin; did you mean strategy.scorers.sift.again?"),
         (["scorers.sift.again", "5"], "strategy.scorers.sift.again must be keys and values, not 5"),
+        (["scorers.sift.ratio", "2"], "strategy.scorers.sift: ratio must be at most 1, at which every nearest keypoint is a match"),
         (["budget.pairs_per_query", "0"], "strategy.budget: pairs_per_query must be at least 1, not 0"),
     ],
 )

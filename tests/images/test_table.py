@@ -319,6 +319,12 @@ def test_csv_tables_that_cannot_be_meant(folder):
     }.items():
         put(folder, "t.csv", data=text.encode())
         assert words in refusal("t.csv"), text
+    put(folder, "t.csv", data="id,path\n1,a.jpg\n".encode("utf-16"))
+    assert "t.csv: this table is in UTF-16; save it as CSV in UTF-8" in refusal("t.csv")
+
+
+def test_an_empty_path_is_said_to_be_one():
+    assert refusal("").startswith("the path of the queries is empty: name a folder")
 
 
 def test_rows_without_a_path_are_listed_and_the_others_kept(folder):

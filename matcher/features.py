@@ -17,7 +17,7 @@ import PIL
 from numpy.typing import NDArray
 
 from matcher.errors import ImageError, MatcherError
-from matcher.images.decode import content_key, decode, read_bytes
+from matcher.images.decode import check_unchanged, content_key, decode, read_bytes
 from matcher.images.table import ImageSet
 from matcher.models.sift import LocalFeatures, extract
 from matcher.settings import ImageSettings, SiftSettings
@@ -64,11 +64,16 @@ def join(ids: list[str], found: list[LocalFeatures]) -> Keypoints:
 
 
 def describe_picture(
-    path: str, settings: SiftSettings, *, image_settings: ImageSettings, cache: Path | None = None
+    path: str, settings: SiftSettings, *, image_settings: ImageSettings, cache: Path | None = None, known: str | None = None
 ) -> tuple[dict[str, Any], LocalFeatures]:
-    """File -> columns of Pictures (without id, path and keypoints) and its keypoints, from the cache if they are there. ImageError."""
+    """File -> columns of Pictures (without id, path and keypoints) and its keypoints, from the cache if they are there.
+
+    ImageError, also if the key of its bytes is not the ``known`` one.
+    """
     data = read_bytes(path, settings=image_settings)
     key = content_key(data)
+    if known is not None:
+        check_unchanged(path, key, known)
     kept = cache / key[:2] / f"{key}-{fingerprint(settings, image_settings)}.npz" if cache else None
     if kept is not None and kept.exists() and (remembered := read_kept(kept)) is not None:
         return remembered

@@ -16,7 +16,6 @@ import numpy as np
 
 from matcher.features import describe_picture
 from matcher.geometry import Array
-from matcher.images.decode import check_unchanged
 from matcher.models.sift import LocalFeatures
 from matcher.settings import Doubt, ImageSettings, SecondLookSettings, SiftSettings
 
@@ -43,9 +42,7 @@ class SecondLook:
 
         @lru_cache(maxsize=PICTURES)
         def find(path: str, key: str) -> LocalFeatures:
-            row, features = describe_picture(path, settings, image_settings=self.images, cache=self.cache)
-            check_unchanged(path, row["file_key"], key)
-            return features
+            return describe_picture(path, settings, image_settings=self.images, cache=self.cache, known=key)[1]
 
         return find
 

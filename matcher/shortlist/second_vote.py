@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from matcher.errors import ImageError
 from matcher.features import FeatureSet, describe_picture
-from matcher.images.decode import check_unchanged
 from matcher.index import Index
 from matcher.index_shards import IndexShards
 from matcher.models.sift import LocalFeatures
@@ -59,9 +58,7 @@ def vote_again(
         for n in rows[start : start + TOGETHER]:
             try:
                 path, key = queries.pictures.path[n], queries.pictures.file_key[n]
-                row, features = describe_picture(path, wanted, image_settings=image_settings, cache=cache)
-                check_unchanged(path, row["file_key"], key)
-                found[n] = features
+                found[n] = describe_picture(path, wanted, image_settings=image_settings, cache=cache, known=key)[1]
             except ImageError as error:
                 yield n, error
         for n, (elected, support) in zip(found, vote_all(found.values(), references, index, voting), strict=True):

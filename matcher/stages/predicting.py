@@ -68,7 +68,7 @@ def calibrate_scores(fused: Path, output: Path, *, strategy: Strategy) -> Path:
 
 def check_csv(path: Path) -> None:
     """UsageError if a file lies where predictions will be written, unnamed by the user, and holds something else."""
-    with suppress(FileNotFoundError, OSError), path.open("rb") as file:
+    with suppress(OSError), path.open("rb") as file:
         if file.read(len(HEADER)) != HEADER:
             raise UsageError(f"{path} holds no predictions, and would be replaced: move it, or choose another --output")
 

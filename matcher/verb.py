@@ -10,6 +10,7 @@ from matcher.errors import UsageError
 from matcher.settings import Strategy
 from matcher.settings.kinds import check_kinds
 from matcher.stages.job import Job
+from matcher.storage.home import located
 from matcher.storage.lock import working
 
 P = ParamSpec("P")
@@ -20,7 +21,7 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
     """A function, whose keywords ``strategy``, ``job`` and ``seed``, if it has them, are looked at before it begins.
 
     UsageError if one of them is not what it should be: the parser of the command line sees what is written there, and nobody else what
-    a program gives. Folders that it works in are let go at its end.
+    a program gives. A path that begins with ~ is one of the home folder. Folders that it works in are let go at its end.
     """
 
     @wraps(function)
@@ -33,6 +34,6 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
         if isinstance(seed := kwargs.get("seed"), int) and seed < 0:
             raise UsageError(f"seed must be at least 0, not {seed}")
         with working():
-            return function(*args, **kwargs)
+            return function(*map(located, args), **{name: located(value) for name, value in kwargs.items()})
 
     return call

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,3 +110,20 @@ def test_a_strategy_is_read_from_one_part_too(tmp_path):
     assert read_strategy(tmp_path / "mine.yaml") == read_strategy([tmp_path / "mine.yaml"]) == read_strategy({"answers": 1})
     with pytest.raises(UsageError, match=r"a strategy is read from files and mappings, not from Strategy\("):
         read_strategy([Strategy()])  # type: ignore[list-item]
+
+
+def test_a_path_of_the_home_folder_is_that_folder(tmp_path, monkeypatch):
+    """From a program, or a --output=~/x that no shell spells out, as text and as a Path; a file of that very name goes before."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "~odd").mkdir()
+
+    @verb
+    def given(*places, output=None):
+        return [*places, output]
+
+    assert given("~/runs", Path("~/new"), "~odd", "a~b", 3, output="~") == [
+        f"{tmp_path}/runs", tmp_path / "new", "~odd", "a~b", 3, str(tmp_path)
+    ]  # fmt: skip
+    assert Job(cache="~/runs").cache_folder == tmp_path / "runs"

@@ -28,6 +28,7 @@ from matcher.cli.words import content, plain_words
 from matcher.cli.written import refuse_broken
 from matcher.errors import MatcherError, UsageError
 from matcher.storage.aside import remove_temporaries
+from matcher.storage.home import located
 from matcher.storage.lock import hold
 from matcher.training.job import TrainingJob
 from matcher.training.last_checkpoint import check_whole
@@ -90,7 +91,7 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand] if self.subcommand else self.config
         self.job = TrainingJob(**{field.name: config[field.name] for field in fields(TrainingJob)})
-        self.folder = Path(self.job.output)
+        self.folder = Path(located(self.job.output))
         if self.subcommand and (config.weights_only is False or "://" in str(config.ckpt_path)):
             raise UsageError("a checkpoint is a file here, and read with weights_only: anything else could run code that lies in it")
         config.trainer.default_root_dir = str(self.folder)

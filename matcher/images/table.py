@@ -16,6 +16,7 @@ from matcher.errors import ImageError, MatcherError
 from matcher.images.columns import list_csv, list_parquet
 from matcher.images.files import examine, from_text, has_picture_suffix, is_picture, is_uri, printable, to_text
 from matcher.images.listing import Listing, is_glob, list_file, list_folder, list_glob, list_single
+from matcher.storage.home import locate
 from matcher.types import Errors, Record, Text, column
 
 logger = logging.getLogger("matcher")
@@ -108,11 +109,6 @@ def list_pictures(path: str | os.PathLike[str], side: str) -> tuple[str, Listing
         raise MatcherError(f"{printable(place)}: no pictures there; give a folder, a glob, a list file, a table, or a picture")
     check_unique(listing.ids, place)
     return place, listing
-
-
-def locate(text: str) -> str:
-    """PATH as typed -> the same with ~ spelled out, unless there is a file of that very name."""
-    return text if os.path.lexists(text) else os.path.expanduser(text)
 
 
 def list_any(place: str, *, side: str) -> Listing:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from matcher.errors import UsageError
 from matcher.settings import at_least
+from matcher.storage.home import located
 
 
 @dataclass(frozen=True)
@@ -38,4 +39,4 @@ class Job:
 
     @property
     def cache_folder(self) -> Path | None:
-        return Path(self.cache) if self.cache else None
+        return Path(located(self.cache)) if self.cache else None

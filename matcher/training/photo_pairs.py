@@ -20,6 +20,7 @@ from matcher.data.augmentations import Recipe
 from matcher.data.photo_bank import PhotoBank, count_photos
 from matcher.errors import MatcherError, UsageError
 from matcher.images.table import ImageSet, read_images
+from matcher.storage.home import located
 from matcher.training.ahead import load_ahead
 from matcher.training.devices import first_alone, process
 from matcher.training.sampling import HELD_OUT, Draw, Draws
@@ -99,9 +100,9 @@ class PhotoPairs(LightningDataModule):
         if batch_size < 2:
             raise UsageError(f"data.batch_size must be at least 2: the other photos are the negatives; it is {batch_size}")
         self.negatives, self.known_shares, self.ahead = negatives, tuple(known), ahead
-        self.photos, self.recipe_name, self.reference_recipe_name = photos, recipe, reference_recipe
+        self.photos, self.recipe_name, self.reference_recipe_name = located(photos), recipe, reference_recipe
         self.hardness, self.batch_size, self.others, self.asked_side = hardness, batch_size, others, side
-        self.bank_side, self.cache, self.seed, self.pictures = bank_side, cache, seed, pictures
+        self.bank_side, self.cache, self.seed, self.pictures = bank_side, located(cache), seed, located(pictures)
         self.held_out_share, self.held_out_batches, self.past = held_out, held_out_batches, past
 
     def setup(self, stage: str) -> None:

@@ -35,6 +35,7 @@ from matcher.scoring.pair_model import PairJudge, ViewPair
 from matcher.settings import DescriptorSettings, ImageSettings, PairModelSettings
 from matcher.shortlist.neighbours import neighbours
 from matcher.storage.aside import read_json
+from matcher.storage.home import located
 from matcher.types import Descriptors
 
 log = logging.getLogger("matcher")
@@ -140,7 +141,8 @@ class RetrievalCheck(Callback):
         cache: str | None = None,
     ) -> None:
         self.queries, self.references, self.strangers, self.difficulty = queries, references, strangers, difficulty
-        self.per_query, self.nearest, self.shortlist, self.seed, self.cache = per_query, nearest, shortlist, seed, cache
+        self.per_query, self.nearest, self.shortlist, self.seed = per_query, nearest, shortlist, seed
+        self.cache = located(cache)
         self.made: dict[int, SmallBenchmark] = {}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
